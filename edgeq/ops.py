@@ -1,0 +1,260 @@
+"""The op vocabulary: what a program can say. Owns formulas, operands and shapes; knows no model and no backend.
+
+Dimension letters: T tokens of the step, N output rows of the step, D model width, F feed-forward width, H query heads,
+K key/value heads, E head width, V vocabulary. Every buffer is float32 [T, width] (or [N, width]), row-major.
+`native/ops.gen.h` is emitted from these classes (`python -m edgeq.ops > native/ops.gen.h`); a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import ClassVar, NewType
+
+In = NewType("In", int)  # handle of a buffer that is read
+Out = NewType("Out", int)  # handle of a buffer that is written
+Weight = NewType("Weight", int)  # handle of a tensor of the file, or of a constant of the program
+Cache = NewType("Cache", int)  # handle of the key/value cache of one layer
+
+NONE = -1  # an optional operand that is absent
+
+
+class Act(IntEnum):
+    """Activation of a gated unit."""
+
+    SILU = 0  # x / (1 + exp(-x))
+    GELU = 1  # x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), the tanh form that Gemma was trained with
+
+
+class RopeStyle(IntEnum):
+    """Which two components of a head turn together."""
+
+    PAIRS = 0  # (2i, 2i+1): the original Llama order, kept by GGUF's `llama`
+    HALVES = 1  # (i, i + rot/2): GPT-NeoX order, used by Qwen and Gemma
+
+
+@dataclass(frozen=True)
+class Op:
+    """Base of all ops. Subclasses only declare fields; a handle of `NONE` means an absent optional operand."""
+
+    parts: ClassVar[str] = ""  # for a fused op: the plain ops it equals, in words
+
+    def handles(self, kind: str) -> tuple[int, ...]:
+        """Handles of one kind ("In", "Out", "Weight", "Cache") that this op uses, in field order."""
+        found = (getattr(self, f.name) for f in fields(self) if f.type == kind)
+        return tuple(h for h in found if h != NONE)
+
+
+# --- plain ops -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Embed(Op):
+    """out[t, :] = scale · table[token[t], :].   table [V, D], out [T, D]"""
+
+    table: Weight
+    out: Out
+    scale: float
+
+
+@dataclass(frozen=True)
+class RmsNorm(Op):
+    """For each run r of `width` values: out[r] = x[r] / √(mean(x[r]²) + eps) · weight.   x, out [T, n·width], weight [width]
+
+    `width` is D for a layer's norm and E where every head is normalized by itself. (Zhang and Sennrich 2019.)"""
+
+    x: In
+    weight: Weight
+    out: Out
+    width: int
+    eps: float
+
+
+@dataclass(frozen=True)
+class Linear(Op):
+    """out[t, n] = Σ_k weight[n, k] · x[t, k] + bias[n].   x [T, K], weight [N, K], bias [N] or absent, out [T, N]"""
+
+    x: In
+    weight: Weight
+    bias: Weight
+    out: Out
+
+
+@dataclass(frozen=True)
+class RopeTable(Op):
+    """out[t, i] = mscale · cos(p·f_i), out[t, R/2 + i] = mscale · sin(p·f_i), p = position[t].   freqs [R/2], out [T, R]
+
+    All RoPE scalings (linear, llama3, yarn, longrope) are choices of f and mscale, made when the model is lowered."""
+
+    freqs: Weight
+    out: Out
+    mscale: float
+
+
+@dataclass(frozen=True)
+class Rope(Op):
+    """Turns component pairs (a, b) of every head by the table: (a·cos - b·sin, a·sin + b·cos).   x, out [T, n·E], table [T, R]
+
+    The first R components of each head turn, the rest pass through. x and out may be one buffer. (Su et al. 2021.)"""
+
+    x: In
+    table: In
+    out: Out
+    head_dim: int
+    style: int
+
+
+@dataclass(frozen=True)
+class KvWrite(Op):
+    """Stores k[t], v[t] in the cache of sequence[t] at position[t].   k, v [T, K·E]"""
+
+    k: In
+    v: In
+    cache: Cache
+
+
+@dataclass(frozen=True)
+class Attend(Op):
+    """Causal attention of every query head over its sequence's cache.   q, out [T, H·E]
+
+    s_j = cap(scale · q·k_j), out = Σ_j softmax(s)_j · v_j over positions max(0, p-window+1) ≤ j ≤ p (window 0: all);
+    cap(s) = softcap · tanh(s / softcap), or s where softcap is 0. Query head h reads key/value head h // (H/K)."""
+
+    q: In
+    out: Out
+    cache: Cache
+    heads: int
+    scale: float
+    softcap: float
+
+
+@dataclass(frozen=True)
+class Glu(Op):
+    """out = act(gate) · up.   gate, up, out [T, F]  (Shazeer 2020)"""
+
+    gate: In
+    up: In
+    out: Out
+    act: int
+
+
+@dataclass(frozen=True)
+class Add(Op):
+    """out = a + b.   a, b, out [T, D]"""
+
+    a: In
+    b: In
+    out: Out
+
+
+@dataclass(frozen=True)
+class Softcap(Op):
+    """out = cap · tanh(x / cap).   x, out [·, width]"""
+
+    x: In
+    out: Out
+    cap: float
+
+
+@dataclass(frozen=True)
+class TakeRows(Op):
+    """out[n, :] = x[output[n], :]: the tokens of the step whose logits are wanted.   x [T, D], out [N, D]"""
+
+    x: In
+    out: Out
+
+
+# --- fused ops: made by edgeq.passes.fuse, equal to the plain ops named in `parts`; a backend may decline them --------
+
+
+@dataclass(frozen=True)
+class NormAdd(Op):
+    """out = residual + RmsNorm(x, weight).   x, residual, out [T, D]"""
+
+    parts: ClassVar[str] = "RmsNorm, Add"
+    x: In
+    weight: Weight
+    residual: In
+    out: Out
+    eps: float
+
+
+@dataclass(frozen=True)
+class LinearAdd(Op):
+    """out = residual + Linear(x, weight, bias).   x [T, K], residual, out [T, N]"""
+
+    parts: ClassVar[str] = "Linear, Add"
+    x: In
+    weight: Weight
+    bias: Weight
+    residual: In
+    out: Out
+
+
+@dataclass(frozen=True)
+class GateUp(Op):
+    """out = act(Linear(x, gate)) · Linear(x, up).   x [T, D], gate, up [F, D], out [T, F]"""
+
+    parts: ClassVar[str] = "Linear, Linear, Glu"
+    x: In
+    gate: Weight
+    up: Weight
+    out: Out
+    act: int
+
+
+@dataclass(frozen=True)
+class Qkv(Op):
+    """q = rope(norm(Linear(x, wq, bq))); k likewise, and v = Linear(x, wv, bv), go to the cache.   x [T, D], q [T, H·E]
+
+    The head norm is left out where its weight is absent; rope turns the first R components by table [T, R]."""
+
+    parts: ClassVar[str] = "Linear ×3, RmsNorm ×2 (optional), Rope ×2, KvWrite"
+    x: In
+    table: In
+    wq: Weight
+    bq: Weight
+    wk: Weight
+    bk: Weight
+    wv: Weight
+    bv: Weight
+    q_norm: Weight
+    k_norm: Weight
+    q: Out
+    cache: Cache
+    heads: int
+    head_dim: int
+    style: int
+    eps: float
+
+
+PLAIN: tuple[type[Op], ...] = (
+    Embed, RmsNorm, Linear, RopeTable, Rope, KvWrite, Attend, Glu, Add, Softcap, TakeRows,
+)  # fmt: skip
+FUSED: tuple[type[Op], ...] = (NormAdd, LinearAdd, GateUp, Qkv)
+OPS: tuple[type[Op], ...] = PLAIN + FUSED
+
+
+def snake(op: type[Op]) -> str:
+    """Name of an op in C: `RmsNorm` → `rms_norm`."""
+    return "".join("_" + c.lower() if c.isupper() else c for c in op.__name__).lstrip("_")
+
+
+def c_header() -> str:
+    """The C declaration of the vocabulary: one enum of kinds, one struct per op, one union. No directives (cffi reads it)."""
+    lines = ["/* Made from edgeq/ops.py by `python -m edgeq.ops`. Do not edit. */", "enum eq_op_kind {"]
+    lines += [f"    EQ_OP_{snake(op).upper()} = {i}," for i, op in enumerate(OPS)]
+    lines += [f"    EQ_OP_COUNT = {len(OPS)}", "};", ""]
+    for op in OPS:
+        members = "".join(
+            f" {'float' if f.type == 'float' else 'int32_t'} {f.name};" for f in fields(op)
+        )
+        lines.append(f"typedef struct {{{members} }} eq_op_{snake(op)};")
+    lines += ["", "typedef struct {", "    int32_t kind;", "    int32_t layer;", "    union {"]
+    lines += [f"        eq_op_{snake(op)} {snake(op)};" for op in OPS]
+    lines += ["    } u;", "} eq_op;", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(c_header(), end="")

@@ -1,0 +1,19 @@
+/* What every variant includes before its target region opens. */
+#ifndef EQ_ISA_COMMON_H
+#define EQ_ISA_COMMON_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "cpu.h"
+#include "kernels.h"
+#include "quant/formats.h"
+#include "quant/half.h"
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define EQ_INLINE static __forceinline
+#else
+#define EQ_INLINE static inline __attribute__((always_inline, unused))
+#endif
+#endif

@@ -1,0 +1,80 @@
+/* The kernel table: what an ISA variant offers to the executor. One const table per variant, made in isa/. */
+#ifndef EQ_KERNELS_H
+#define EQ_KERNELS_H
+
+#include "edgeq.h"
+
+#define EQ_SMALL_BATCH 16  /* up to this many tokens, a linear works row by row, the same way for every token */
+#define EQ_TILE 64         /* positions per attention tile */
+#define EQ_SEGMENT 1024    /* positions whose attention is one partial result; partials are merged in order */
+#define EQ_ROW_STEP 96     /* most weight rows that one call of a linear kernel takes */
+#define EQ_MAX_HEAD 512      /* widest head */
+#define EQ_MAX_QUERIES 128   /* of one attention job */
+
+/* Rows of activations, and their rounding for integer dots: x ~ scale * q per group of 32, |q| <= 32512 (15.98 bits).
+ * natural: q [T][K], scale [T][K/32], sum [T][K/16]  (sum: scale times the integer sum of 16 neighbours)
+ * packed:  q [T/B][K/P][B][P], scale [T/B][K/32][B], sum [T/B][K/16][B]  for blocks of B tokens, P and B the variant's. */
+typedef struct {
+    const float *x; /* [T][K] */
+    int16_t *q;
+    float *scale;
+    float *sum;
+    int32_t tokens;
+    int32_t width;
+    int32_t packed;
+} eq_act;
+
+/* Dot products of rows [row0, row1) with all tokens: tile [(row - row0) * tokens + t]. At most EQ_ROW_STEP rows.
+ * scratch: EQ_LINEAR_SCRATCH bytes, 64-byte aligned, private to the thread. */
+typedef void (*eq_linear_fn)(const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile, void *scratch);
+#define EQ_LINEAR_SCRATCH (160 * 1024)
+
+/* Attention of `queries` rows q [queries][E] against positions [first, last] of one sequence and key/value head, each
+ * query i seeing [low[i], high[i]]; m, l [queries] and o [queries][E] are the running maximum, sum and output. */
+typedef struct {
+    const float *const *q;
+    float *const *o;
+    float *m;
+    float *l;
+    const int32_t *low;
+    const int32_t *high;
+    const void *keys;   /* of this sequence and head */
+    const void *values;
+    int32_t queries;
+    int32_t head_dim;
+    int32_t ring;
+    int32_t kv_type;
+    int32_t first;
+    int32_t last;
+    float scale;
+    float softcap;
+} eq_attend_job;
+
+typedef struct eq_kernels {
+    const char *name;
+    int32_t token_block; /* B of the packed layout */
+    int32_t (*works)(void);
+    eq_linear_fn (*linear)(int32_t type, int32_t packed);
+    void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1);
+    void (*rms_norm)(const float *x, const float *weight, float *out, int64_t n, float eps);
+    void (*rope)(float *head, const float *table, int64_t rot, int32_t style);
+    void (*glu)(const float *gate, const float *up, float *out, int64_t n, int32_t act);
+    void (*add)(const float *a, const float *b, float *out, int64_t n);
+    void (*softcap)(const float *x, float *out, int64_t n, float cap);
+    void (*kv_store)(const float *k, const float *v, void *keys, void *values, int32_t cell, int32_t head_dim, int32_t kv_type);
+    void (*attend)(const eq_attend_job *job, void *scratch);
+} eq_kernels;
+
+#define EQ_ATTEND_SCRATCH(head_dim) ((int64_t)(2 * EQ_TILE * (head_dim) * 4 + 64 * EQ_TILE * 4 + 1024))
+
+extern const eq_kernels eq_kernels_scalar;
+extern const eq_kernels eq_kernels_avx2;
+extern const eq_kernels eq_kernels_avx512vnni;
+extern const eq_kernels eq_kernels_neon;
+extern const eq_kernels eq_kernels_neondot;
+
+/* All variants that were compiled in, best first, NULL at the end. */
+extern const eq_kernels *const eq_variants[];
+const eq_kernels *eq_select(const char *forced);
+
+#endif

@@ -1,0 +1,99 @@
+/* How each format gives 32 weights as integers, and their scales. One pair of functions per format:
+ *   scales(block, s, m)  all scales and mins of a block, one per 32 weights, or one per 16 where the format is `halves`
+ *   values(block, j)     weights 32j .. 32j+31 of the block, so that weight = s * value + m
+ * Layouts: edgeq/quants. Formats without a pair here go through the scalar definition in quant/. */
+
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+EQ_INLINE void q4_0_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
+EQ_INLINE w32 q4_0_values(const uint8_t *b, int j) { (void)j; return w_sub(w_nibbles(b + 2), 8); }
+
+EQ_INLINE void q4_1_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); m[0] = v_half(b + 2); }
+EQ_INLINE w32 q4_1_values(const uint8_t *b, int j) { (void)j; return w_nibbles(b + 4); }
+
+EQ_INLINE uint32_t u32(const uint8_t *p) { uint32_t x; memcpy(&x, p, 4); return x; }
+
+EQ_INLINE void q5_0_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
+EQ_INLINE w32 q5_0_values(const uint8_t *b, int j) {
+    (void)j;
+    return w_sub(w_or(w_nibbles(b + 6), w_mask(u32(b + 2), 16)), 16);
+}
+
+EQ_INLINE void q5_1_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); m[0] = v_half(b + 2); }
+EQ_INLINE w32 q5_1_values(const uint8_t *b, int j) { (void)j; return w_or(w_nibbles(b + 8), w_mask(u32(b + 4), 16)); }
+
+EQ_INLINE void q8_0_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
+EQ_INLINE w32 q8_0_values(const uint8_t *b, int j) { (void)j; return w_bytes((const int8_t *)b + 2); }
+
+EQ_INLINE void iq4_nl_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
+EQ_INLINE w32 iq4_nl_values(const uint8_t *b, int j) { (void)j; return w_nibbles_table(b + 2, iq4_values); }
+
+/* 256 weights: d, scales_h (2 bits x 8), scales_l (4 bits x 8), 128 bytes of nibbles */
+EQ_INLINE void iq4_xs_scales(const uint8_t *b, float *s, float *m) {
+    float d = v_half(b);
+    uint32_t high = (uint32_t)b[2] | (uint32_t)b[3] << 8;
+    for (int j = 0; j < 8; j++) {
+        int low = b[4 + j / 2] >> 4 * (j & 1) & 15;
+        s[j] = d * (float)((low | (int)(high >> 2 * j & 3) << 4) - 32);
+    }
+    (void)m;
+}
+EQ_INLINE w32 iq4_xs_values(const uint8_t *b, int j) { return w_nibbles_table(b + 8 + 16 * j, iq4_values); }
+
+/* The 6-bit scales and mins of Q4_K and Q5_K: 8 of each in 12 bytes. */
+EQ_INLINE void k4_scales(const uint8_t *b, float *s, float *m) {
+    float d = v_half(b), dmin = v_half(b + 2);
+    const uint8_t *q = b + 4;
+    for (int j = 0; j < 4; j++) {
+        s[j] = d * (float)(q[j] & 63);
+        m[j] = -dmin * (float)(q[j + 4] & 63);
+        s[j + 4] = d * (float)((q[j + 8] & 15) | (q[j] >> 6) << 4);
+        m[j + 4] = -dmin * (float)(q[j + 8] >> 4 | (q[j + 4] >> 6) << 4);
+    }
+}
+EQ_INLINE w32 q4_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 2), 4 * (j & 1), 15); }
+EQ_INLINE w32 q5_k_values(const uint8_t *b, int j) {
+    return w_or(w_bits(b + 48 + 32 * (j / 2), 4 * (j & 1), 15), w_shl(w_bits(b + 16, j, 1), 4));
+}
+
+EQ_INLINE void q6_k_scales(const uint8_t *b, float *s, float *m) {
+    float d = v_half(b + 208);
+    const int8_t *q = (const int8_t *)b + 192;
+    for (int i = 0; i < 16; i++) s[i] = d * (float)q[i];
+    (void)m;
+}
+EQ_INLINE w32 q6_k_values(const uint8_t *b, int j) {
+    int part = j / 4, k = j % 4;
+    w32 low = w_bits(b + 64 * part + 32 * (k & 1), 4 * (k / 2), 15);
+    return w_sub(w_or(low, w_shl(w_bits(b + 128 + 32 * part, 2 * k, 3), 4)), 32);
+}
+
+EQ_INLINE void q2_k_scales(const uint8_t *b, float *s, float *m) {
+    float d = v_half(b + 80), dmin = v_half(b + 82);
+    for (int i = 0; i < 16; i++) {
+        s[i] = d * (float)(b[i] & 15);
+        m[i] = -dmin * (float)(b[i] >> 4);
+    }
+}
+EQ_INLINE w32 q2_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 4), 2 * (j % 4), 3); }
+
+EQ_INLINE void q3_k_scales(const uint8_t *b, float *s, float *m) {
+    float d = v_half(b + 108);
+    const uint8_t *q = b + 96;
+    for (int i = 0; i < 16; i++) {
+        int low = q[i & 7] >> 4 * (i / 8) & 15, high = q[8 + i % 4] >> 2 * (i / 4) & 3;
+        s[i] = d * (float)((low | high << 4) - 32);
+    }
+    (void)m;
+}
+EQ_INLINE w32 q3_k_values(const uint8_t *b, int j) {
+    w32 low = w_bits(b + 32 + 32 * (j / 4), 2 * (j % 4), 3);
+    return w_sub(w_or(low, w_shl(w_bits(b, j, 1), 2)), 4);
+}
+
+/* Every other format: the scalar definition, 32 weights at a time. Called with the row and the group, not a block. */
+EQ_INLINE w32 any_values(eq_group_fn group, const uint8_t *row, int64_t g, float *s, float *m) {
+    int16_t w[32];
+    group(row, g, w, s, m);
+    return w_load(w);
+}

@@ -1,0 +1,308 @@
+/* Linear layers on quantized weights. Integer dots of 32 weights with rounded activations are exact; floats are summed
+ * in the order of k, the same for every token, so that one token and sixteen give the same bits.
+ *
+ * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks.
+ * panel:  more. A tile of weights is unpacked to int16 once and meets blocks of tokens lying in vector lanes. */
+
+typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
+typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
+
+typedef struct { /* a format, known when the kernel is compiled */
+    int groups;      /* of 32 weights in a block */
+    int block_bytes;
+    int halves;      /* a scale per 16 weights */
+    int mins;
+    eq_scales_fn scales;
+    eq_values_fn values;
+    eq_group_fn any; /* the scalar definition instead of scales and values */
+} eq_layout;
+
+#define EQ_ROWS 4 /* rows in flight */
+
+/* Up to EQ_ROWS rows with `count` <= 4 tokens from `first`. */
+EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
+                          const int count, float *tile) {
+    int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes;
+    const uint8_t *data = (const uint8_t *)w->data + row * stride;
+    int64_t groups = a->width / 32;
+    const int per = f.halves ? 2 : 1;
+    vf acc[EQ_ROWS][4];
+    float minimum[EQ_ROWS][4];
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < count; t++) acc[r][t] = v_zero(), minimum[r][t] = 0.0f;
+    for (int64_t b = 0; b < blocks; b++) {
+        float s[EQ_ROWS][16], m[EQ_ROWS][16];
+        if (f.scales)
+            for (int r = 0; r < rows; r++) f.scales(data + r * stride + b * f.block_bytes, s[r], m[r]);
+        for (int j = 0; j < f.groups; j++) {
+            int64_t g = b * f.groups + j;
+            for (int r = 0; r < rows; r++) {
+                w32 v = f.scales ? f.values(data + r * stride + b * f.block_bytes, j)
+                                 : any_values(f.any, data + r * stride, g, s[r] + per * j, m[r] + per * j);
+                const float *sj = s[r] + per * j, *mj = m[r] + per * j;
+                for (int t = 0; t < count; t++) {
+                    const int16_t *x = a->q + (int64_t)(first + t) * a->width + 32 * g;
+                    float xs = a->scale[(first + t) * groups + g];
+                    const float *xm = a->sum + 2 * ((first + t) * groups + g);
+                    if (f.halves) acc[r][t] = w_fma2(acc[r][t], v, x, sj[0] * xs, sj[1] * xs);
+                    else acc[r][t] = w_fma(acc[r][t], v, x, sj[0] * xs);
+                    if (f.mins && f.halves) minimum[r][t] += mj[0] * xm[0] + mj[1] * xm[1];
+                    else if (f.mins) minimum[r][t] += mj[0] * (xm[0] + xm[1]);
+                }
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < count; t++) tile[r * a->tokens + first + t] = v_sum(acc[r][t]) + minimum[r][t];
+}
+
+EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+    for (int64_t row = row0; row < row1;) {
+        int rows = row1 - row >= EQ_ROWS ? EQ_ROWS : 1;
+        float *out = tile + (row - row0) * a->tokens;
+        for (int t = 0; t < a->tokens;) {
+            int left = a->tokens - t;
+            if (rows == EQ_ROWS && left >= 4) rows_block(f, w, a, row, EQ_ROWS, t, 4, out), t += 4;
+            else if (rows == EQ_ROWS && left >= 2) rows_block(f, w, a, row, EQ_ROWS, t, 2, out), t += 2;
+            else if (rows == EQ_ROWS) rows_block(f, w, a, row, EQ_ROWS, t, 1, out), t += 1;
+            else if (left >= 4) rows_block(f, w, a, row, 1, t, 4, out), t += 4;
+            else rows_block(f, w, a, row, 1, t, 1, out), t += 1;
+        }
+        row += rows;
+    }
+}
+
+/* --- panel ---------------------------------------------------------------------------------------------------- */
+
+#define EQ_KC 512                        /* weights per row and panel */
+#define EQ_BLOCK_TOKENS (EQ_NV * EQ_VL)  /* B of the packed layout */
+
+typedef struct {
+    int16_t w[EQ_ROW_STEP][EQ_KC];
+    float s[EQ_ROW_STEP][EQ_KC / 16];
+    float m[EQ_ROW_STEP][EQ_KC / 16];
+} eq_panel;
+
+EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, int rows, int64_t k0, int64_t k1, eq_panel *p) {
+    int64_t span = 32 * f.groups, stride = w->cols / span * f.block_bytes;
+    const int per = f.halves ? 2 : 1;
+    for (int r = 0; r < rows; r++) {
+        const uint8_t *data = (const uint8_t *)w->data + (row + r) * stride;
+        for (int64_t k = k0; k < k1; k += span) {
+            int64_t g = (k - k0) / 32;
+            float *s = p->s[r] + per * g, *m = p->m[r] + per * g;
+            const uint8_t *block = data + k / span * f.block_bytes;
+            if (f.scales) f.scales(block, s, m);
+            for (int j = 0; j < f.groups; j++)
+                w_store(p->w[r] + (k - k0) + 32 * j,
+                        f.scales ? f.values(block, j) : any_values(f.any, data, k / 32 + j, s + per * j, m + per * j));
+        }
+    }
+}
+
+/* rows x EQ_BLOCK_TOKENS outputs over one panel's width; c [rows][tokens] is read, added to and written. */
+EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const int rows, int64_t k0, int64_t k1, const eq_act *a,
+                           int64_t block, float (*c)[EQ_BLOCK_TOKENS]) {
+    const int64_t width = a->width, groups = width / 32;
+    const int16_t *q = a->q + block * EQ_BLOCK_TOKENS * width;
+    const float *scale = a->scale + block * EQ_BLOCK_TOKENS * groups, *sum = a->sum + block * EQ_BLOCK_TOKENS * 2 * groups;
+    const int run = f.halves ? 16 : 32;
+    vf acc[EQ_MR][EQ_NV];
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < EQ_NV; n++) acc[r][n] = v_load(c[r] + n * EQ_VL);
+    for (int64_t k = k0; k < k1; k += run) {
+        vi dot[EQ_MR][EQ_NV];
+        for (int r = 0; r < rows; r++)
+            for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_zero();
+        for (int i = 0; i < run; i += EQ_PACK) {
+            vx x[EQ_NV];
+            for (int n = 0; n < EQ_NV; n++) x[n] = x_load(q + (k + i) * EQ_BLOCK_TOKENS + n * EQ_VL * EQ_PACK);
+            for (int r = 0; r < rows; r++) {
+                vx v = x_pair(p->w[row + r] + (k - k0) + i);
+                for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_dot(dot[r][n], x[n], v);
+            }
+        }
+        int64_t g = (k - k0) / run;
+        for (int n = 0; n < EQ_NV; n++) {
+            vf xs = v_load(scale + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL);
+            vf xm = v_load(sum + k / 16 * EQ_BLOCK_TOKENS + n * EQ_VL);
+            if (!f.halves) xm = v_add(xm, v_load(sum + (k / 16 + 1) * EQ_BLOCK_TOKENS + n * EQ_VL));
+            for (int r = 0; r < rows; r++) {
+                acc[r][n] = v_fma(i_float(dot[r][n]), v_mul(xs, v_set(p->s[row + r][g])), acc[r][n]);
+                if (f.mins) acc[r][n] = v_fma(v_set(p->m[row + r][g]), xm, acc[r][n]);
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < EQ_NV; n++) v_store(c[r] + n * EQ_VL, acc[r][n]);
+}
+
+EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile,
+                            void *scratch) {
+    eq_panel *p = scratch;
+    int rows = (int)(row1 - row0), tokens = a->tokens;
+    int64_t blocks = (tokens + EQ_BLOCK_TOKENS - 1) / EQ_BLOCK_TOKENS;
+    for (int64_t k0 = 0; k0 < w->cols; k0 += EQ_KC) {
+        int64_t k1 = k0 + EQ_KC < w->cols ? k0 + EQ_KC : w->cols;
+        panel_unpack(f, w, row0, rows, k0, k1, p);
+        for (int64_t b = 0; b < blocks; b++) {
+            int64_t first = b * EQ_BLOCK_TOKENS;
+            int here = tokens - first < EQ_BLOCK_TOKENS ? (int)(tokens - first) : EQ_BLOCK_TOKENS;
+            for (int r = 0; r < rows; r += EQ_MR) {
+                float c[EQ_MR][EQ_BLOCK_TOKENS];
+                int many = rows - r < EQ_MR ? rows - r : EQ_MR;
+                for (int i = 0; i < many; i++) {
+                    if (k0 == 0) memset(c[i], 0, sizeof c[i]);
+                    else memcpy(c[i], tile + (r + i) * (int64_t)tokens + first, (size_t)here * 4);
+                }
+                for (int i = 0; i < many;) {
+                    if (many - i >= EQ_MR) panel_micro(f, p, r + i, EQ_MR, k0, k1, a, b, c + i), i += EQ_MR;
+                    else if (many - i >= 2) panel_micro(f, p, r + i, 2, k0, k1, a, b, c + i), i += 2;
+                    else panel_micro(f, p, r + i, 1, k0, k1, a, b, c + i), i += 1;
+                }
+                for (int i = 0; i < many; i++) memcpy(tile + (r + i) * (int64_t)tokens + first, c[i], (size_t)here * 4);
+            }
+        }
+    }
+}
+
+/* --- float weights --------------------------------------------------------------------------------------------- */
+
+EQ_INLINE vf f32_load(const void *p, int64_t i) { return v_load((const float *)p + i); }
+EQ_INLINE vf f16_load(const void *p, int64_t i) { return v_load_half((const uint16_t *)p + i); }
+EQ_INLINE vf bf16_load(const void *p, int64_t i) { return v_load_bf16((const uint16_t *)p + i); }
+EQ_INLINE float f32_one(const void *p, int64_t i) { return ((const float *)p)[i]; }
+EQ_INLINE float f16_one(const void *p, int64_t i) { return v_half((const uint8_t *)p + 2 * i); }
+EQ_INLINE float bf16_one(const void *p, int64_t i) { return eq_bf16(((const uint16_t *)p)[i]); }
+
+EQ_INLINE void float_block(vf (*load)(const void *, int64_t), float (*one)(const void *, int64_t), int bytes,
+                           const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first, const int count,
+                           float *tile) {
+    int64_t n = w->cols, i = 0;
+    vf acc[4][4];
+    float rest[4][4];
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < count; t++) acc[r][t] = v_zero(), rest[r][t] = 0.0f;
+    const char *data = (const char *)w->data + row * n * bytes;
+    const float *x = a->x + (int64_t)first * n;
+    for (; i + EQ_VL <= n; i += EQ_VL) {
+        vf v[4];
+        for (int r = 0; r < rows; r++) v[r] = load(data + r * n * bytes, i);
+        for (int t = 0; t < count; t++) {
+            vf y = v_load(x + t * n + i);
+            for (int r = 0; r < rows; r++) acc[r][t] = v_fma(v[r], y, acc[r][t]);
+        }
+    }
+    for (; i < n; i++)
+        for (int r = 0; r < rows; r++)
+            for (int t = 0; t < count; t++) rest[r][t] += one(data + r * n * bytes, i) * x[t * n + i];
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < count; t++) tile[r * (int64_t)a->tokens + first + t] = v_sum(acc[r][t]) + rest[r][t];
+}
+
+EQ_INLINE void float_linear(vf (*load)(const void *, int64_t), float (*one)(const void *, int64_t), int bytes,
+                            const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+    for (int64_t row = row0; row < row1;) {
+        int rows = row1 - row >= 4 ? 4 : 1;
+        float *out = tile + (row - row0) * a->tokens;
+        for (int t = 0; t < a->tokens;) {
+            int left = a->tokens - t, count = left >= 4 ? 4 : 1;
+            if (rows == 4 && count == 4) float_block(load, one, bytes, w, a, row, 4, t, 4, out);
+            else if (rows == 4) float_block(load, one, bytes, w, a, row, 4, t, 1, out);
+            else if (count == 4) float_block(load, one, bytes, w, a, row, 1, t, 4, out);
+            else float_block(load, one, bytes, w, a, row, 1, t, 1, out);
+            t += count;
+        }
+        row += rows;
+    }
+}
+
+/* --- rounding of activations --------------------------------------------------------------------------------- */
+
+static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
+    int64_t width = a->width, groups = width / 32;
+    for (int64_t t = t0; t < t1; t++)
+        for (int64_t k = k0; k < k1; k += 32) {
+            const float *x = a->x + t * width + k;
+            vf top = v_zero(), odd = v_zero(); /* odd: NaN where a value is not finite, which must not be lost */
+            for (int i = 0; i < 32; i += EQ_VL) {
+                vf v = v_load(x + i);
+                top = v_max(top, v_abs(v));
+                odd = v_fma(v, v_zero(), odd);
+            }
+            float amax = v_top(top), scale = amax / 32512.0f + v_sum(odd);
+            int16_t q[32];
+            int32_t sums[2];
+            w_round(x, scale > 0.0f ? 32512.0f / amax : 0.0f, q, sums);
+            int64_t g = k / 32;
+            if (!a->packed) {
+                memcpy(a->q + t * width + k, q, sizeof q);
+                a->scale[t * groups + g] = scale;
+                for (int h = 0; h < 2; h++) a->sum[2 * (t * groups + g) + h] = scale * (float)sums[h];
+                continue;
+            }
+            int64_t block = t / EQ_BLOCK_TOKENS, lane = t % EQ_BLOCK_TOKENS;
+            int16_t *out = a->q + block * EQ_BLOCK_TOKENS * width + k * EQ_BLOCK_TOKENS + lane * EQ_PACK;
+            for (int i = 0; i < 32; i += EQ_PACK) memcpy(out + i * EQ_BLOCK_TOKENS, q + i, 2 * EQ_PACK);
+            a->scale[(block * groups + g) * EQ_BLOCK_TOKENS + lane] = scale;
+            for (int h = 0; h < 2; h++)
+                a->sum[(2 * (block * groups + g) + h) * EQ_BLOCK_TOKENS + lane] = scale * (float)sums[h];
+        }
+}
+
+/* --- one function per format ----------------------------------------------------------------------------------- */
+
+#define EQ_FORMATS(X)                                                                                   \
+    X(q4_0, 1, 18, 0, 0, q4_0_scales, q4_0_values) X(q4_1, 1, 20, 0, 1, q4_1_scales, q4_1_values)         \
+    X(q5_0, 1, 22, 0, 0, q5_0_scales, q5_0_values) X(q5_1, 1, 24, 0, 1, q5_1_scales, q5_1_values)         \
+    X(q8_0, 1, 34, 0, 0, q8_0_scales, q8_0_values) X(iq4_nl, 1, 18, 0, 0, iq4_nl_scales, iq4_nl_values)   \
+    X(iq4_xs, 8, 136, 0, 0, iq4_xs_scales, iq4_xs_values) X(q4_k, 8, 144, 0, 1, k4_scales, q4_k_values)   \
+    X(q5_k, 8, 176, 0, 1, k4_scales, q5_k_values) X(q6_k, 8, 210, 1, 0, q6_k_scales, q6_k_values)         \
+    X(q2_k, 8, 84, 1, 1, q2_k_scales, q2_k_values) X(q3_k, 8, 110, 1, 0, q3_k_scales, q3_k_values)
+
+#define EQ_DEFINE(name, groups, bytes, halves, mins, scales, values)                                                   \
+    static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
+        (void)scratch;                                                                                                 \
+        rows_linear((eq_layout){groups, bytes, halves, mins, scales, values, NULL}, w, a, r0, r1, tile);               \
+    }                                                                                                                  \
+    static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
+        panel_linear((eq_layout){groups, bytes, halves, mins, scales, values, NULL}, w, a, r0, r1, tile, scratch);     \
+    }
+EQ_FORMATS(EQ_DEFINE)
+#undef EQ_DEFINE
+
+/* The rest: layout from the format's table, weights through its scalar definition. */
+static eq_layout any_layout(int32_t type) {
+    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, NULL, NULL, eq_format_group(type)};
+}
+static void any_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
+    (void)scratch;
+    rows_linear(any_layout(w->type), w, a, r0, r1, tile);
+}
+static void any_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
+    panel_linear(any_layout(w->type), w, a, r0, r1, tile, scratch);
+}
+#define EQ_DEFINE(name, bytes)                                                                                        \
+    static void name##_linear(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
+        (void)scratch;                                                                                                \
+        float_linear(name##_load, name##_one, bytes, w, a, r0, r1, tile);                                             \
+    }
+EQ_DEFINE(f32, 4)
+EQ_DEFINE(f16, 2)
+EQ_DEFINE(bf16, 2)
+#undef EQ_DEFINE
+
+static eq_linear_fn linear(int32_t type, int32_t packed) {
+    switch (type) {
+#define EQ_CASE(id, name) \
+    case id: return packed ? name##_panel : name##_rows;
+        case 0: return f32_linear;
+        case 1: return f16_linear;
+        case 30: return bf16_linear;
+        EQ_CASE(2, q4_0) EQ_CASE(3, q4_1) EQ_CASE(6, q5_0) EQ_CASE(7, q5_1) EQ_CASE(8, q8_0)
+        EQ_CASE(10, q2_k) EQ_CASE(11, q3_k) EQ_CASE(12, q4_k) EQ_CASE(13, q5_k) EQ_CASE(14, q6_k)
+        EQ_CASE(20, iq4_nl) EQ_CASE(23, iq4_xs)
+#undef EQ_CASE
+        default: return !eq_format_group(type) ? NULL : packed ? any_panel : any_rows;
+    }
+}

@@ -1,0 +1,15 @@
+/* A persistent pool of threads that run one function together. Knows nothing of ops. */
+#ifndef EQ_POOL_H
+#define EQ_POOL_H
+
+#include "edgeq.h"
+
+typedef void (*eq_pool_fn)(void *argument, int32_t thread, int32_t threads);
+
+/* Runs fn on all threads (the caller is thread 0) and returns when all are done. One run at a time; others wait. */
+int32_t eq_pool_run(eq_pool *pool, eq_pool_fn fn, void *argument);
+
+/* Inside a run: waits for all threads of the pool. */
+void eq_pool_barrier(eq_pool *pool);
+
+#endif

@@ -1,0 +1,114 @@
+/* The vector vocabulary for AVX-512 (F, BW, VL, DQ) with VNNI: 16 floats, 32 int16. */
+#define EQ_VL 16
+#define EQ_PACK 2 /* neighbours in k that one integer dot multiplies */
+#define EQ_NV 2   /* token vectors of a packed block */
+#define EQ_MR 6   /* weight rows of the packed microkernel */
+#define EQ_QB 4   /* queries of the attention microkernel */
+
+typedef __m512 vf;
+typedef __m512i vi; /* integer sums */
+typedef __m512i vx; /* EQ_PACK activations of EQ_VL tokens */
+typedef struct { __m512i a; } w32; /* 32 weights, int16, natural order */
+
+EQ_INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
+EQ_INLINE vf v_set(float x) { return _mm512_set1_ps(x); }
+EQ_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+EQ_INLINE void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+EQ_INLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+EQ_INLINE vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+EQ_INLINE vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+EQ_INLINE vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+EQ_INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+EQ_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+EQ_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+EQ_INLINE vf v_abs(vf a) { return _mm512_abs_ps(a); }
+EQ_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+EQ_INLINE vf v_pow2(vf n) { /* 2^n for whole n in [-126, 127] */
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+EQ_INLINE float v_sum(vf x) {
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 z = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    z = _mm_add_ps(z, _mm_movehl_ps(z, z));
+    return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
+}
+EQ_INLINE float v_top(vf x) { return _mm512_reduce_max_ps(x); }
+EQ_INLINE vf v_load_half(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+EQ_INLINE void v_store_half(uint16_t *p, vf x) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+EQ_INLINE vf v_load_bf16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+EQ_INLINE float v_half(const uint8_t *p) { /* one little-endian half */
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _cvtsh_ss(h);
+}
+EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { /* x < limit ? yes : no, lane by lane */
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), no, yes);
+}
+EQ_INLINE vf v_iota(void) {
+    return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+}
+
+/* --- 32 weights as int16 ------------------------------------------------------------------------------------- */
+EQ_INLINE w32 w_load(const int16_t *p) { return (w32){_mm512_loadu_si512(p)}; }
+EQ_INLINE void w_store(int16_t *p, w32 w) { _mm512_storeu_si512(p, w.a); }
+EQ_INLINE w32 w_bytes(const int8_t *p) { return (w32){_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p))}; }
+/* 32 bytes, each shifted right and masked */
+EQ_INLINE w32 w_bits(const uint8_t *p, int shift, int mask) {
+    __m512i x = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
+    return (w32){_mm512_and_si512(_mm512_srl_epi16(x, _mm_cvtsi32_si128(shift)), _mm512_set1_epi16((short)mask))};
+}
+/* 16 bytes: low nibbles are weights 0 to 15, high nibbles 16 to 31 */
+EQ_INLINE w32 w_nibbles(const uint8_t *p) {
+    __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(x), _mm256_srli_epi16(x, 4), 1);
+    return (w32){_mm512_and_si512(both, _mm512_set1_epi16(15))};
+}
+/* the same nibbles looked up in a table of 16 signed bytes */
+EQ_INLINE w32 w_nibbles_table(const uint8_t *p, const int8_t *table) {
+    __m128i x = _mm_loadu_si128((const __m128i *)p), t = _mm_loadu_si128((const __m128i *)table), m = _mm_set1_epi8(15);
+    __m128i lo = _mm_shuffle_epi8(t, _mm_and_si128(x, m));
+    __m128i hi = _mm_shuffle_epi8(t, _mm_and_si128(_mm_srli_epi16(x, 4), m));
+    return (w32){_mm512_cvtepi8_epi16(_mm256_set_m128i(hi, lo))};
+}
+/* value where bit i of mask is set, else 0 */
+EQ_INLINE w32 w_mask(uint32_t mask, int value) { return (w32){_mm512_maskz_set1_epi16(mask, (short)value)}; }
+EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm512_or_si512(x.a, y.a)}; }
+EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm512_sll_epi16(x.a, _mm_cvtsi32_si128(n))}; }
+EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_set1_epi16((short)n))}; }
+
+/* acc + scale * (lane sums of w * x), x 32 int16 of natural activations */
+EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, float scale) {
+    __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.a, _mm512_loadu_si512(x));
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(scale), acc);
+}
+/* the same with a scale for each half of 16 */
+EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
+    __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.a, _mm512_loadu_si512(x));
+    __m512 scale = _mm512_mask_broadcastss_ps(_mm512_set1_ps(scale0), 0xFF00, _mm_set_ss(scale1));
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc);
+}
+/* rounded activations: natural order, and the integer sums of the two halves */
+EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
+    __m512 s = _mm512_set1_ps(inverse);
+    __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s));
+    __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), s));
+    sums[0] = _mm512_reduce_add_epi32(a);
+    sums[1] = _mm512_reduce_add_epi32(b);
+    _mm256_storeu_si256((__m256i *)q, _mm512_cvtepi32_epi16(a));
+    _mm256_storeu_si256((__m256i *)(q + 16), _mm512_cvtepi32_epi16(b));
+}
+
+/* --- packed microkernel: a vector of 16 tokens times one weight pair ------------------------------------------- */
+EQ_INLINE vi i_zero(void) { return _mm512_setzero_si512(); }
+EQ_INLINE vx x_load(const int16_t *p) { return _mm512_loadu_si512(p); }
+EQ_INLINE vx x_pair(const int16_t *w) { /* EQ_PACK weights for every token */
+    int32_t pair;
+    memcpy(&pair, w, 4);
+    return _mm512_set1_epi32(pair);
+}
+EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return _mm512_dpwssd_epi32(acc, x, w); }
+EQ_INLINE vf i_float(vi x) { return _mm512_cvtepi32_ps(x); }

@@ -1,0 +1,87 @@
+/* The vector vocabulary in plain C: one lane. The readable definition of what the other vocabularies do. */
+#define EQ_VL 1
+#define EQ_PACK 1
+#define EQ_NV 8
+#define EQ_MR 2
+#define EQ_QB 1
+
+typedef float vf;
+typedef int32_t vi;
+typedef int16_t vx;
+typedef struct { int16_t v[32]; } w32;
+
+EQ_INLINE vf v_zero(void) { return 0.0f; }
+EQ_INLINE vf v_set(float x) { return x; }
+EQ_INLINE vf v_load(const float *p) { return *p; }
+EQ_INLINE void v_store(float *p, vf x) { *p = x; }
+EQ_INLINE vf v_add(vf a, vf b) { return a + b; }
+EQ_INLINE vf v_sub(vf a, vf b) { return a - b; }
+EQ_INLINE vf v_mul(vf a, vf b) { return a * b; }
+EQ_INLINE vf v_div(vf a, vf b) { return a / b; }
+EQ_INLINE vf v_max(vf a, vf b) { return a > b ? a : b; }
+EQ_INLINE vf v_min(vf a, vf b) { return a < b ? a : b; }
+EQ_INLINE vf v_fma(vf a, vf b, vf c) { return a * b + c; }
+EQ_INLINE vf v_abs(vf a) { return fabsf(a); }
+EQ_INLINE vf v_round(vf a) { return rintf(a); }
+EQ_INLINE vf v_pow2(vf n) {
+    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+EQ_INLINE float v_sum(vf x) { return x; }
+EQ_INLINE float v_top(vf x) { return x; }
+EQ_INLINE vf v_load_half(const uint16_t *p) { return eq_half(*p); }
+EQ_INLINE void v_store_half(uint16_t *p, vf x) { *p = eq_to_half(x); }
+EQ_INLINE vf v_load_bf16(const uint16_t *p) { return eq_bf16(*p); }
+EQ_INLINE float v_half(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return eq_half(h);
+}
+EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { return x < limit ? yes : no; }
+EQ_INLINE vf v_iota(void) { return 0.0f; }
+
+#define EQ_EACH32(expression)                          \
+    w32 out;                                           \
+    for (int i = 0; i < 32; i++) out.v[i] = (int16_t)(expression); \
+    return out;
+
+EQ_INLINE w32 w_load(const int16_t *p) { EQ_EACH32(p[i]) }
+EQ_INLINE void w_store(int16_t *p, w32 w) { memcpy(p, w.v, sizeof w.v); }
+EQ_INLINE w32 w_bytes(const int8_t *p) { EQ_EACH32(p[i]) }
+EQ_INLINE w32 w_bits(const uint8_t *p, int shift, int mask) { EQ_EACH32((p[i] >> shift) & mask) }
+EQ_INLINE w32 w_nibbles(const uint8_t *p) { EQ_EACH32(i < 16 ? p[i] & 15 : p[i - 16] >> 4) }
+EQ_INLINE w32 w_nibbles_table(const uint8_t *p, const int8_t *table) {
+    EQ_EACH32(table[i < 16 ? p[i] & 15 : p[i - 16] >> 4])
+}
+EQ_INLINE w32 w_mask(uint32_t mask, int value) { EQ_EACH32(mask >> i & 1 ? value : 0) }
+EQ_INLINE w32 w_or(w32 x, w32 y) { EQ_EACH32(x.v[i] | y.v[i]) }
+EQ_INLINE w32 w_shl(w32 x, int n) { EQ_EACH32(x.v[i] * (1 << n)) }
+EQ_INLINE w32 w_sub(w32 x, int n) { EQ_EACH32(x.v[i] - n) }
+
+EQ_INLINE int32_t w_dot16(const int16_t *w, const int16_t *x) {
+    int32_t sum = 0;
+    for (int i = 0; i < 16; i++) sum += (int32_t)w[i] * x[i];
+    return sum;
+}
+EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, float scale) {
+    return acc + (float)(w_dot16(w.v, x) + w_dot16(w.v + 16, x + 16)) * scale;
+}
+EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
+    return acc + (float)w_dot16(w.v, x) * scale0 + (float)w_dot16(w.v + 16, x + 16) * scale1;
+}
+EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
+    sums[0] = sums[1] = 0;
+    for (int i = 0; i < 32; i++) {
+        q[i] = (int16_t)rintf(x[i] * inverse);
+        sums[i / 16] += q[i];
+    }
+}
+
+EQ_INLINE vi i_zero(void) { return 0; }
+EQ_INLINE vx x_load(const int16_t *p) { return *p; }
+EQ_INLINE vx x_pair(const int16_t *w) { return *w; }
+EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return acc + (int32_t)x * w; }
+EQ_INLINE vf i_float(vi x) { return (float)x; }
+#undef EQ_EACH32

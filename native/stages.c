@@ -1,0 +1,374 @@
+/* What each op does, cut into units that the threads of a step claim one after the other. */
+#include <math.h>
+#include <string.h>
+
+#include "exec.h"
+#include "quant/formats.h"
+
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+typedef struct { /* one thread at one stage */
+    const eq_step_context *c;
+    const eq_program *p;
+    const eq_kernels *k;
+    const eq_op *op;
+    int32_t stage, thread, threads, tokens;
+    float *tile;    /* outputs of a linear, [rows][tokens] */
+    void *scratch;
+} site;
+
+static int32_t claim(const site *s) {
+    return atomic_fetch_add_explicit(&s->c->exec->claims[s->stage], 1, memory_order_relaxed);
+}
+static float *at(const site *s, int32_t buffer) { return s->c->buffers[buffer]; }
+static int64_t width(const site *s, int32_t buffer) { return s->p->buffers[buffer].width; }
+static int32_t rows_of(const site *s, int32_t buffer) {
+    return s->p->buffers[buffer].outputs ? s->c->batch->n_outputs : s->c->batch->n_tokens;
+}
+static const float *constants(const site *s, int32_t tensor) { return tensor < 0 ? NULL : s->p->tensors[tensor].data; }
+
+/* Rounds columns [k0, k1) of rows [t0, t1) of a buffer, if this stage is to. */
+static void round_out(const site *s, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
+    int32_t buffer = s->c->exec->stages[s->stage].rounds;
+    if (buffer < 0) return;
+    eq_act a = eq_rounded(s->c, buffer);
+    s->k->quantize(&a, t0, t1, k0, k1);
+}
+
+/* --- row by row ------------------------------------------------------------------------------------------------- */
+
+static void embed_row(const site *s, int32_t t) {
+    const eq_op_embed *o = &s->op->u.embed;
+    const eq_tensor *table = &s->p->tensors[o->table];
+    int64_t n = table->cols, bytes = n / eq_format_block(table->type) * eq_format_block_bytes(table->type);
+    float *out = at(s, o->out) + t * n;
+    eq_dequantize_row(table->type, (const char *)table->data + s->c->batch->tokens[t] * bytes, n, out);
+    for (int64_t i = 0; i < n && o->scale != 1.0f; i++) out[i] *= o->scale;
+}
+
+static void norm_row(const site *s, int32_t t) {
+    const eq_op_rms_norm *o = &s->op->u.rms_norm;
+    int64_t n = width(s, o->x);
+    for (int64_t i = 0; i < n; i += o->width)
+        s->k->rms_norm(at(s, o->x) + t * n + i, constants(s, o->weight), at(s, o->out) + t * n + i, o->width, o->eps);
+    round_out(s, t, t + 1, 0, n);
+}
+
+static void norm_add_row(const site *s, int32_t t) {
+    const eq_op_norm_add *o = &s->op->u.norm_add;
+    int64_t n = width(s, o->x);
+    float *out = at(s, o->out) + t * n;
+    s->k->rms_norm(at(s, o->x) + t * n, constants(s, o->weight), out, n, o->eps);
+    s->k->add(at(s, o->residual) + t * n, out, out, n);
+    round_out(s, t, t + 1, 0, n);
+}
+
+static void rope_table_row(const site *s, int32_t t) {
+    const eq_op_rope_table *o = &s->op->u.rope_table;
+    int64_t half = width(s, o->out) / 2;
+    const float *freqs = constants(s, o->freqs);
+    float *out = at(s, o->out) + t * 2 * half;
+    for (int64_t i = 0; i < half; i++) {
+        double angle = (double)s->c->batch->positions[t] * (double)freqs[i];
+        out[i] = (float)(cos(angle) * o->mscale);
+        out[half + i] = (float)(sin(angle) * o->mscale);
+    }
+}
+
+static void rope_row(const site *s, int32_t t) {
+    const eq_op_rope *o = &s->op->u.rope;
+    int64_t n = width(s, o->x), rot = width(s, o->table);
+    float *out = at(s, o->out) + t * n;
+    memmove(out, at(s, o->x) + t * n, (size_t)n * 4);
+    for (int64_t i = 0; i < n; i += o->head_dim) s->k->rope(out + i, at(s, o->table) + t * rot, rot, o->style);
+}
+
+static void store_head(const site *s, int32_t cache, int32_t head, int32_t t, const float *k, const float *v) {
+    const eq_state *state = s->c->state;
+    const eq_cache *c = &s->p->caches[cache];
+    int64_t ring = state->rings[cache], bytes = ring * eq_kv_row_bytes(state->kv_type, c->head_dim);
+    int64_t place = ((int64_t)s->c->batch->sequences[t] * c->kv_heads + head) * bytes;
+    s->k->kv_store(k, v, state->keys[cache] + place, state->values[cache] + place,
+                   (int32_t)(s->c->batch->positions[t] % ring), c->head_dim, state->kv_type);
+}
+
+static void kv_write_row(const site *s, int32_t t) {
+    const eq_op_kv_write *o = &s->op->u.kv_write;
+    const eq_cache *c = &s->p->caches[o->cache];
+    int64_t n = width(s, o->k);
+    for (int32_t h = 0; h < c->kv_heads; h++)
+        store_head(s, o->cache, h, t, at(s, o->k) + t * n + (int64_t)h * c->head_dim, at(s, o->v) + t * n + (int64_t)h * c->head_dim);
+}
+
+static void glu_row(const site *s, int32_t t) {
+    const eq_op_glu *o = &s->op->u.glu;
+    int64_t n = width(s, o->out);
+    s->k->glu(at(s, o->gate) + t * n, at(s, o->up) + t * n, at(s, o->out) + t * n, n, o->act);
+    round_out(s, t, t + 1, 0, n);
+}
+
+static void add_row(const site *s, int32_t t) {
+    const eq_op_add *o = &s->op->u.add;
+    int64_t n = width(s, o->out);
+    s->k->add(at(s, o->a) + t * n, at(s, o->b) + t * n, at(s, o->out) + t * n, n);
+}
+
+static void softcap_row(const site *s, int32_t t) {
+    const eq_op_softcap *o = &s->op->u.softcap;
+    int64_t n = width(s, o->out);
+    s->k->softcap(at(s, o->x) + t * n, at(s, o->out) + t * n, n, o->cap);
+}
+
+static void take_row(const site *s, int32_t n) {
+    const eq_op_take_rows *o = &s->op->u.take_rows;
+    int64_t w = width(s, o->out);
+    memcpy(at(s, o->out) + n * w, at(s, o->x) + s->c->batch->outputs[n] * w, (size_t)w * 4);
+}
+
+static void round_row(const site *s, int32_t t) {
+    round_out(s, t, t + 1, 0, width(s, s->c->exec->stages[s->stage].rounds));
+}
+
+static void each_row(const site *s, int32_t rows, void (*row)(const site *, int32_t)) {
+    int32_t step = rows > 4 * s->threads ? 4 : 1;
+    for (int32_t i; (i = claim(s) * step) < rows;)
+        for (int32_t t = i; t < MIN(i + step, rows); t++) row(s, t);
+}
+
+/* --- linears ------------------------------------------------------------------------------------------------------ */
+
+/* tile [row1 - row0][tokens] = rows of the weight times x; more rows than a kernel takes are done in turn. */
+static void multiply(const site *s, int32_t weight, int32_t x, int64_t row0, int64_t row1, float *tile) {
+    const eq_tensor *w = &s->p->tensors[weight];
+    eq_act a = eq_rounded(s->c, x);
+    eq_linear_fn kernel = s->k->linear(w->type, a.packed);
+    for (int64_t r = row0; r < row1; r += EQ_ROW_STEP)
+        kernel(w, &a, r, MIN(r + EQ_ROW_STEP, row1), tile + (r - row0) * a.tokens, s->scratch);
+}
+
+/* Rows that one claim takes: few enough that threads end together, many enough that a claim costs nothing. */
+static int64_t row_step(const site *s, int64_t rows, int32_t tokens) {
+    if (tokens > EQ_SMALL_BATCH) return rows >= 8 * EQ_ROW_STEP * s->threads ? EQ_ROW_STEP : EQ_ROW_STEP / 2;
+    int64_t step = rows / (8 * s->threads) / 4 * 4;
+    return MAX(8, MIN(step, EQ_ROW_STEP));
+}
+
+static void linear(const site *s, int32_t x, int32_t weight, int32_t bias, int32_t residual, int32_t out) {
+    int64_t rows = width(s, out), tokens = rows_of(s, out), step = row_step(s, rows, (int32_t)tokens);
+    const float *b = constants(s, bias), *add = residual < 0 ? NULL : at(s, residual);
+    float *y = at(s, out);
+    if (tokens == 0) return;
+    for (int64_t r; (r = claim(s) * step) < rows;) {
+        int64_t n = MIN(step, rows - r);
+        multiply(s, weight, x, r, r + n, s->tile);
+        for (int64_t t = 0; t < tokens; t++)
+            for (int64_t i = 0; i < n; i++) {
+                float v = s->tile[i * tokens + t];
+                if (b) v += b[r + i];
+                if (add) v = add[t * rows + r + i] + v;
+                y[t * rows + r + i] = v;
+            }
+    }
+}
+
+static void gate_up(const site *s) {
+    const eq_op_gate_up *o = &s->op->u.gate_up;
+    int64_t rows = width(s, o->out), tokens = s->tokens, step = tokens > EQ_SMALL_BATCH ? EQ_ROW_STEP : 32;
+    float *gate = s->tile, *up = s->tile + EQ_ROW_STEP * tokens, *y = at(s, o->out);
+    for (int64_t r; (r = claim(s) * step) < rows;) {
+        int64_t n = MIN(step, rows - r);
+        multiply(s, o->gate, o->x, r, r + n, gate);
+        multiply(s, o->up, o->x, r, r + n, up);
+        s->k->glu(gate, up, gate, n * tokens, o->act);
+        for (int64_t t = 0; t < tokens; t++)
+            for (int64_t i = 0; i < n; i++) y[t * rows + r + i] = gate[i * tokens + t];
+        round_out(s, 0, tokens, r, r + n);
+    }
+}
+
+/* One head: its rows, then norm and rope, then into q or the cache. Values share the unit of their keys. */
+static void qkv(const site *s) {
+    const eq_op_qkv *o = &s->op->u.qkv;
+    const eq_cache *c = &s->p->caches[o->cache];
+    int64_t e = o->head_dim, tokens = s->tokens, rot = width(s, o->table), q_width = width(s, o->q);
+    float *k = s->tile + e * tokens, *v = k + e;
+    for (int32_t unit; (unit = claim(s)) < o->heads + 2 * c->kv_heads;) {
+        int kind = unit < o->heads ? 0 : unit < o->heads + c->kv_heads ? 1 : 2;
+        int32_t head = unit - (kind == 0 ? 0 : kind == 1 ? o->heads : o->heads + c->kv_heads);
+        const int32_t weights[] = {o->wq, o->wk, o->wv}, biases[] = {o->bq, o->bk, o->bv};
+        const float *bias = constants(s, biases[kind]), *norm = constants(s, kind == 0 ? o->q_norm : kind == 1 ? o->k_norm : -1);
+        multiply(s, weights[kind], o->x, head * e, head * e + e, s->tile);
+        for (int32_t t = 0; t < tokens; t++) {
+            float *row = kind == 0 ? at(s, o->q) + t * q_width + head * e : kind == 1 ? k : v;
+            for (int64_t i = 0; i < e; i++) row[i] = s->tile[i * tokens + t] + (bias ? bias[head * e + i] : 0.0f);
+            if (norm) s->k->rms_norm(row, norm, row, e, o->eps);
+            if (kind < 2) s->k->rope(row, at(s, o->table) + t * rot, rot, o->style);
+            if (kind == 1) store_head(s, o->cache, head, t, row, NULL);
+            if (kind == 2) store_head(s, o->cache, head, t, NULL, row);
+        }
+    }
+}
+
+/* --- attention ------------------------------------------------------------------------------------------------------ */
+
+typedef struct { /* what a unit of attention works on */
+    const eq_op_attend *o;
+    const eq_cache *cache;
+    eq_span span;
+    int32_t kv_head, head, heads; /* query heads [head, head + heads) */
+    int32_t segment0, segments;
+} share;
+
+/* Attention of the share's queries to one segment; m, l and o per query (token-major). */
+static void attend_segment(const site *s, const share *h, int32_t segment, float *m, float *l, float *out) {
+    const eq_state *state = s->c->state;
+    int32_t e = h->cache->head_dim, ring = state->rings[h->o->cache], n = h->span.count * h->heads;
+    const float *q[EQ_MAX_QUERIES];
+    float *o[EQ_MAX_QUERIES];
+    int32_t low[EQ_MAX_QUERIES], high[EQ_MAX_QUERIES], first = INT32_MAX, last = -1;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t t = h->span.first + i / h->heads, p = s->c->batch->positions[t];
+        q[i] = at(s, h->o->q) + ((int64_t)t * h->o->heads + h->head + i % h->heads) * e;
+        o[i] = out + (int64_t)i * e;
+        low[i] = MAX(segment * EQ_SEGMENT, h->cache->window > 0 ? p - h->cache->window + 1 : 0);
+        high[i] = MIN(segment * EQ_SEGMENT + EQ_SEGMENT - 1, p);
+        m[i] = -INFINITY;
+        l[i] = 0.0f;
+        if (low[i] > high[i]) continue;
+        first = MIN(first, low[i]);
+        last = MAX(last, high[i]);
+    }
+    memset(out, 0, (size_t)n * (size_t)e * 4);
+    int64_t place = ((int64_t)h->span.sequence * h->cache->kv_heads + h->kv_head) * ring * eq_kv_row_bytes(state->kv_type, e);
+    eq_attend_job job = {q, o, m, l, low, high, state->keys[h->o->cache] + place, state->values[h->o->cache] + place,
+                         n, e, ring, state->kv_type, first, last, h->o->scale, h->o->softcap};
+    if (last >= 0) s->k->attend(&job, s->scratch);
+}
+
+/* Adds a later segment's result (m2, l2, o2) of one query to (m, l, o). */
+static void merge(float *m, float *l, float *o, float m2, float l2, const float *o2, int32_t e) {
+    if (m2 == -INFINITY) return; /* nothing was seen there */
+    float top = *m > m2 ? *m : m2, a = *m == top ? 1.0f : expf(*m - top), b = m2 == top ? 1.0f : expf(m2 - top);
+    *m = top;
+    *l = *l * a + l2 * b;
+    for (int32_t i = 0; i < e; i++) o[i] = o[i] * a + o2[i] * b;
+}
+
+static void finish(const site *s, const share *h, const float *l, const float *o) {
+    int64_t e = h->cache->head_dim, w = width(s, h->o->out);
+    for (int32_t i = 0; i < h->span.count * h->heads; i++) {
+        int64_t t = h->span.first + i / h->heads, head = h->head + i % h->heads;
+        float *out = at(s, h->o->out) + t * w + head * e;
+        for (int64_t j = 0; j < e; j++) out[j] = o[i * e + j] / l[i];
+        round_out(s, t, t + 1, head * e, head * e + e);
+    }
+}
+
+/* All segments of a share in order. */
+static void attend_share(const site *s, const share *h) {
+    int32_t e = h->cache->head_dim, n = h->span.count * h->heads;
+    float m[EQ_MAX_QUERIES], l[EQ_MAX_QUERIES], m2[EQ_MAX_QUERIES], l2[EQ_MAX_QUERIES];
+    float *first = (float *)((char *)s->scratch + EQ_ATTEND_SCRATCH(s->c->exec->max_head_dim)), *next = s->tile;
+    attend_segment(s, h, h->segment0, m, l, first);
+    for (int32_t g = 1; g < h->segments; g++) {
+        attend_segment(s, h, h->segment0 + g, m2, l2, next);
+        for (int32_t i = 0; i < n; i++) merge(&m[i], &l[i], first + (int64_t)i * e, m2[i], l2[i], next + (int64_t)i * e, e);
+    }
+    finish(s, h, l, first);
+}
+
+/* One segment of a share whose segments are spread over units; who finishes last merges them in order. */
+static void attend_part(const site *s, const share *h, int32_t g, int32_t counter) {
+    eq_exec *e = s->c->exec;
+    int32_t dim = h->cache->head_dim;
+    int64_t each = dim + 2;
+    float *base = e->partial + (int64_t)(h->span.first * e->max_heads + h->head) * e->max_segments * each;
+    float m[EQ_MAX_QUERIES], l[EQ_MAX_QUERIES];
+    float *o = (float *)((char *)s->scratch + EQ_ATTEND_SCRATCH(e->max_head_dim));
+    attend_segment(s, h, h->segment0 + g, m, l, o);
+    for (int32_t i = 0; i < h->heads; i++) {
+        float *slot = base + ((int64_t)i * e->max_segments + g) * each;
+        slot[0] = m[i];
+        slot[1] = l[i];
+        memcpy(slot + 2, o + (int64_t)i * dim, (size_t)dim * 4);
+    }
+    if (atomic_fetch_add(&e->finished[counter], 1) != h->segments - 1) return;
+    atomic_store(&e->finished[counter], 0);
+    for (int32_t i = 0; i < h->heads; i++) {
+        float *slot = base + (int64_t)i * e->max_segments * each;
+        m[i] = slot[0];
+        l[i] = slot[1];
+        memcpy(o + (int64_t)i * dim, slot + 2, (size_t)dim * 4);
+        for (int32_t j = 1; j < h->segments; j++) {
+            slot += each;
+            merge(&m[i], &l[i], o + (int64_t)i * dim, slot[0], slot[1], slot + 2, dim);
+        }
+    }
+    finish(s, h, l, o);
+}
+
+static void attend(const site *s) {
+    const eq_op_attend *o = &s->op->u.attend;
+    const eq_cache *c = &s->p->caches[o->cache];
+    int32_t group = o->heads / c->kv_heads, spans = s->c->n_spans;
+    int small = s->tokens <= EQ_SMALL_BATCH;
+    /* query heads of a key/value head are divided where there would be too few units, or too many queries in one */
+    int32_t parts = 1;
+    while (parts < group && (spans * c->kv_heads * parts < 2 * s->threads
+                             || (group + parts - 1) / parts * s->c->spans[0].count > EQ_MAX_QUERIES)) parts++;
+    int32_t each = (group + parts - 1) / parts;
+    int32_t most = 1;
+    for (int32_t t = 0; small && t < s->tokens; t++)
+        most = MAX(most, s->c->batch->positions[t] / EQ_SEGMENT + 1);
+    if (most > s->c->exec->max_segments) most = 1;
+    for (int32_t unit; (unit = claim(s)) < spans * c->kv_heads * parts * most;) {
+        int32_t g = unit % most, rest = unit / most, part = rest % parts, kv_head = rest / parts % c->kv_heads;
+        share h = {o, c, s->c->spans[rest / parts / c->kv_heads], kv_head, kv_head * group + part * each, 0, 0, 0};
+        h.heads = MIN(each, group - part * each);
+        if (h.heads <= 0) continue;
+        int32_t p0 = s->c->batch->positions[h.span.first], p1 = s->c->batch->positions[h.span.first + h.span.count - 1];
+        h.segment0 = c->window > 0 ? MAX(0, p0 - c->window + 1) / EQ_SEGMENT : 0;
+        h.segments = p1 / EQ_SEGMENT - h.segment0 + 1;
+        if (most == 1) attend_share(s, &h);
+        else if (g < h.segments) attend_part(s, &h, g, rest);
+    }
+}
+
+/* --- dispatch ----------------------------------------------------------------------------------------------------------- */
+
+void eq_run_stage(eq_step_context *c, int32_t stage, int32_t thread) {
+    eq_exec *e = c->exec;
+    char *scratch = eq_thread_scratch(e, thread);
+    site s = {c, &e->program, e->kernels, e->stages[stage].op, stage, thread, eq_pool_threads(e->pool), c->batch->n_tokens,
+              (float *)scratch, scratch + eq_tile_bytes(e)};
+    if (!s.op) {
+        each_row(&s, rows_of(&s, e->stages[stage].rounds), round_row);
+        return;
+    }
+    switch (s.op->kind) {
+        case EQ_OP_EMBED: each_row(&s, s.tokens, embed_row); break;
+        case EQ_OP_RMS_NORM: each_row(&s, rows_of(&s, s.op->u.rms_norm.out), norm_row); break;
+        case EQ_OP_LINEAR: {
+            const eq_op_linear *o = &s.op->u.linear;
+            linear(&s, o->x, o->weight, o->bias, -1, o->out);
+            break;
+        }
+        case EQ_OP_LINEAR_ADD: {
+            const eq_op_linear_add *o = &s.op->u.linear_add;
+            linear(&s, o->x, o->weight, o->bias, o->residual, o->out);
+            break;
+        }
+        case EQ_OP_ROPE_TABLE: each_row(&s, s.tokens, rope_table_row); break;
+        case EQ_OP_ROPE: each_row(&s, s.tokens, rope_row); break;
+        case EQ_OP_KV_WRITE: each_row(&s, s.tokens, kv_write_row); break;
+        case EQ_OP_ATTEND: attend(&s); break;
+        case EQ_OP_GLU: each_row(&s, rows_of(&s, s.op->u.glu.out), glu_row); break;
+        case EQ_OP_ADD: each_row(&s, rows_of(&s, s.op->u.add.out), add_row); break;
+        case EQ_OP_SOFTCAP: each_row(&s, rows_of(&s, s.op->u.softcap.out), softcap_row); break;
+        case EQ_OP_TAKE_ROWS: each_row(&s, c->batch->n_outputs, take_row); break;
+        case EQ_OP_NORM_ADD: each_row(&s, rows_of(&s, s.op->u.norm_add.out), norm_add_row); break;
+        case EQ_OP_GATE_UP: gate_up(&s); break;
+        case EQ_OP_QKV: qkv(&s); break;
+    }
+}
