@@ -1,0 +1,265 @@
+"""Every op and every weight format × every variant of the kernels × odd sizes, against the reference in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeq import ops, quants
+from edgeq.backends.base import Batch
+from edgeq.ops import NONE, In, Out, Weight
+from edgeq.program import Builder
+from tests.backends.single import near, program, run
+from tests.blocks import MemoryWeights, filled, tensor
+
+LINEAR = sorted(name for name, f in quants.FORMATS.items() if f.linear)
+FLOATS = ("F32", "F16", "BF16")
+SHARE = 1e-4  # activations are rounded to steps of 2^-15 of the largest of 32 neighbours
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group of 32."""
+    groups = x.reshape(len(x), -1, 32)
+    top = np.abs(groups).max(axis=-1, keepdims=True)
+    inverse = np.divide(np.float32(32512), top, out=np.zeros_like(top), where=top > 0)
+    return (np.rint(groups * inverse) * (top.astype(np.float64) / 32512)).reshape(x.shape)
+
+
+def batch(tokens: int, start: int = 0, sequence: int = 0) -> Batch:
+    return Batch([i % 7 for i in range(tokens)], range(start, start + tokens), [sequence] * tokens, range(tokens))
+
+
+@pytest.mark.parametrize("fmt", LINEAR)
+def test_linear(fmt: str, isa: str) -> None:
+    rng = np.random.default_rng(1)
+    block = max(32, quants.FORMATS[fmt].block)
+    for rows, blocks, tokens in ((1, 1, 1), (5, 3, 2), (4, 2, 3), (7, 1, 5), (67, 2, 16), (13, 5, 17), (100, 3, 45), (6, 20, 33)):
+        cols = block * blocks + (5 if fmt in FLOATS else 0)
+        x = rng.standard_normal((tokens, cols)).astype(np.float32)
+        x[:, 3] *= 50  # an outlier, as activations have them
+        weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
+        made = program(lambda b, r=rows, c=cols: linear(b, r, c))
+        found = run(made, weights, [x], batch(tokens), isa=isa)[0]
+        seen, w = x if fmt in FLOATS else rounded(x), weights["w"].values().astype(np.float64)
+        wanted = seen @ w.T + weights["b"].values()
+        assert (np.abs(found - wanted) <= 2e-6 * (np.abs(seen) @ np.abs(w.T) + 1)).all()
+
+
+def linear(b: Builder, rows: int, cols: int) -> tuple[list[int], list[int]]:
+    x = b.buffer("x", cols)
+    return [x], [b.linear("y", x, b.tensor("w", rows, cols), rows, b.tensor("b", rows))]
+
+
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q5_1", "Q6_K", "Q2_K", "IQ2_XS", "F16"])
+def test_one_token_and_sixteen_give_the_same_bits_for_any_number_of_threads(fmt: str, isa: str) -> None:
+    rng = np.random.default_rng(2)
+    cols, rows = 512, 77
+    weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
+    x = rng.standard_normal((16, cols)).astype(np.float32)
+    made = program(lambda b: linear(b, rows, cols))
+    all_at_once = run(made, weights, [x], batch(16), isa=isa)[0]
+    for n in (1, 3, 7):
+        for t in range(0, 16, n):
+            part = x[t : t + n]
+            alone = run(made, weights, [part], batch(len(part)), isa=isa, threads=4)[0]
+            assert np.array_equal(alone, all_at_once[t : t + n])
+
+
+def test_reproducible_prompts_use_the_arithmetic_of_one_token(isa: str) -> None:
+    rng = np.random.default_rng(3)
+    weights = filled(rng, [("w", (50, 96)), ("b", (50,))], {}, "Q5_0", 1.0)
+    x = rng.standard_normal((41, 96)).astype(np.float32)
+    made = program(lambda b: linear(b, 50, 96))
+    together = run(made, weights, [x], batch(41), isa=isa, reproducible=True)[0]
+    alone = np.concatenate([run(made, weights, [x[t : t + 1]], batch(1), isa=isa)[0] for t in range(41)])
+    assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 37])
+def test_values_that_are_not_finite_reach_the_output(tokens: int, isa: str) -> None:
+    rng = np.random.default_rng(4)
+    weights = filled(rng, [("w", (9, 64)), ("b", (9,))], {}, "Q8_0", 1.0)
+    made = program(lambda b: linear(b, 9, 64))
+    for bad in (np.nan, np.inf, -np.inf):
+        x = rng.standard_normal((tokens, 64)).astype(np.float32)
+        x[0, 37] = bad
+        out = run(made, weights, [x], batch(tokens), isa=isa)[0]
+        assert not np.isfinite(out[0]).any()
+        assert np.isfinite(out[1:]).all()
+
+
+@pytest.mark.parametrize("fmt", ["Q4_1", "Q4_K", "Q6_K", "F32"])
+def test_fused_linears_equal_their_parts(fmt: str, isa: str) -> None:
+    rng = np.random.default_rng(5)
+    for tokens in (1, 6, 40):
+        x = rng.standard_normal((tokens, 256)).astype(np.float32)
+        residual = rng.standard_normal((tokens, 96)).astype(np.float32)
+        weights = filled(rng, [("w", (96, 256)), ("g", (96, 256)), ("b", (96,))], {}, fmt, 0.2)
+        for kind in (ops.Act.SILU, ops.Act.GELU):
+            made = program(lambda b, k=kind: gate_up(b, k))
+            near(run(made, weights, [x], batch(tokens), isa=isa)[0], run(made, weights, [x], batch(tokens))[0], 2 * SHARE)
+        made = program(linear_add)
+        near(run(made, weights, [x, residual], batch(tokens), isa=isa)[0],
+             run(made, weights, [x, residual], batch(tokens))[0], SHARE)  # fmt: skip
+
+
+def gate_up(b: Builder, act: ops.Act) -> tuple[list[int], list[int]]:
+    x, out = b.buffer("x", 256), b.buffer("y", 96)
+    b.add(ops.GateUp(In(x), b.tensor("g", 96, 256), b.tensor("w", 96, 256), out, int(act)))
+    return [x], [out]
+
+
+def linear_add(b: Builder) -> tuple[list[int], list[int]]:
+    x, residual, out = b.buffer("x", 256), b.buffer("r", 96), b.buffer("y", 96)
+    b.add(ops.LinearAdd(In(x), b.tensor("w", 96, 256), b.tensor("b", 96), In(residual), out))
+    return [x, residual], [out]
+
+
+WIDTHS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 100, 257)
+
+
+def elementwise(b: Builder, n: int) -> tuple[list[int], list[int]]:
+    x, y = b.buffer("x", n), b.buffer("y", n)
+    w = b.tensor("w", n)
+    outs = [
+        b.norm("norm", x, w, 1e-5), b.sum("sum", x, y), b.glu("silu", x, y, ops.Act.SILU),
+        b.glu("gelu", x, y, ops.Act.GELU), b.softcap("cap", x, 3.0),
+    ]  # fmt: skip
+    normed = b.buffer("norm_add", n)
+    b.add(ops.NormAdd(In(x), w, In(y), normed, 1e-6))
+    return [x, y], [*outs, normed]
+
+
+def test_elementwise_ops(isa: str) -> None:
+    rng = np.random.default_rng(6)
+    for n in WIDTHS:
+        weights = filled(rng, [("w", (n,))], {}, "F32", 1.0)
+        x, y = (rng.standard_normal((3, n)).astype(np.float32) * 4 for _ in range(2))
+        made = program(lambda b, n=n: elementwise(b, n))
+        for found, wanted in zip(run(made, weights, [x, y], batch(3), isa=isa), run(made, weights, [x, y], batch(3))):
+            near(found, wanted, 1e-6)
+
+
+def test_gates_of_large_values_stay_finite(isa: str) -> None:
+    x = np.array([[-1e4, -100, -88, -87.4, -20, 0, 20, 87, 89, 1e4]], np.float32)
+    made = program(lambda b: elementwise(b, 10))
+    weights = filled(np.random.default_rng(0), [("w", (10,))], {}, "F32", 1.0)
+    found = run(made, weights, [x, np.ones_like(x)], batch(1), isa=isa)
+    wanted = run(made, weights, [x, np.ones_like(x)], batch(1))
+    for a, b in zip(found, wanted):
+        assert np.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("style", list(ops.RopeStyle))
+def test_rope_at_far_positions(style: ops.RopeStyle, isa: str) -> None:
+    rng = np.random.default_rng(7)
+    for head_dim, rot in ((2, 2), (6, 4), (64, 64), (80, 32), (96, 34)):
+        freqs = [10000 ** (-2 * i / rot) for i in range(rot // 2)]
+
+        def build(b: Builder, e: int = head_dim, f: list[float] = freqs) -> tuple[list[int], list[int]]:
+            x = b.buffer("x", 3 * e)
+            table = b.rope_table("table", f, 1.25)
+            return [x], [b.rope("y", x, table, e, style), table]
+
+        x = rng.standard_normal((5, 3 * head_dim)).astype(np.float32)
+        made = program(build)
+        args = (made, MemoryWeights(), [x], batch(5, start=200_000))
+        for found, wanted in zip(run(*args, isa=isa, context=200_128), run(*args, context=200_128)):
+            near(found, wanted, 1e-6)
+
+
+def test_embed_and_take_rows(isa: str) -> None:
+    rng = np.random.default_rng(8)
+    for fmt in LINEAR:
+        cols = max(32, quants.FORMATS[fmt].block)
+        weights = MemoryWeights(t=tensor(rng, "t", fmt, 9, cols))
+
+        def build(b: Builder, c: int = cols) -> tuple[list[int], list[int]]:
+            x = b.embed(b.tensor("t", 9, c), c, 1.5)
+            return [], [b.take_rows("y", x)]
+
+        wanted_rows = Batch([8, 0, 3, 3], range(4), [0] * 4, [3, 0])
+        made = program(build)
+        near(run(made, weights, [], wanted_rows, isa=isa)[0], run(made, weights, [], wanted_rows)[0], 1e-6)
+
+
+def attention(b: Builder, heads: int, kv_heads: int, e: int, window: int, softcap: float) -> tuple[list[int], list[int]]:
+    q, k, v = b.buffer("q", heads * e), b.buffer("k", kv_heads * e), b.buffer("v", kv_heads * e)
+    cache = b.cache(kv_heads, e, window)
+    b.kv_write(k, v, cache)
+    return [q, k, v], [b.attend("out", q, cache, heads, e**-0.5, softcap)]
+
+
+def random_qkv(rng: np.random.Generator, tokens: int, heads: int, kv_heads: int, e: int) -> list[np.ndarray]:
+    widths = (heads * e, kv_heads * e, kv_heads * e)
+    return [rng.standard_normal((tokens, w)).astype(np.float32) for w in widths]
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 8), (6, 2, 32), (7, 1, 64), (14, 2, 20), (3, 3, 96), (5, 1, 256)])
+@pytest.mark.parametrize("window", [0, 1, 50])
+def test_attention(shape: tuple[int, int, int], window: int, isa: str) -> None:
+    rng = np.random.default_rng(9)
+    heads, kv_heads, e = shape
+    made = program(lambda b: attention(b, heads, kv_heads, e, window, 20.0 if heads == 6 else 0.0))
+    sizes = (1, 2, 63, 1, 40, 65)
+    steps, at = [], 0
+    for n in sizes:
+        steps.append((batch(n, at, sequence=1), random_qkv(rng, n, heads, kv_heads, e)))
+        at += n
+    last, values = steps.pop()
+    found = run(made, MemoryWeights(), values, last, isa=isa, before=steps)[0]
+    near(found, run(made, MemoryWeights(), values, last, before=steps)[0], 2e-6)
+
+
+@pytest.mark.parametrize(("kv_type", "share"), [("F16", 1e-3), ("Q8_0", 1e-2), ("Q4_0", 0.2)])
+def test_attention_with_rounded_keys_and_values(kv_type: str, share: float, isa: str) -> None:
+    rng = np.random.default_rng(10)
+    made = program(lambda b: attention(b, 6, 2, 64, 0, 0.0))
+    steps = [(batch(100), random_qkv(rng, 100, 6, 2, 64))]
+    values = random_qkv(rng, 3, 6, 2, 64)
+    found = run(made, MemoryWeights(), values, batch(3, 100), isa=isa, kv_type=kv_type, before=steps)[0]
+    near(found, run(made, MemoryWeights(), values, batch(3, 100), before=steps)[0], share)
+
+
+def test_attention_over_several_segments_and_two_sequences(isa: str) -> None:
+    rng = np.random.default_rng(11)
+    made = program(lambda b: attention(b, 4, 2, 32, 0, 0.0))
+    steps, at = [], 0
+    while at < 2200:
+        for sequence in (0, 1):
+            steps.append((batch(100, at, sequence), random_qkv(rng, 100, 4, 2, 32)))
+        at += 100
+    both = Batch([0] * 6, [2200, 2201, 2202, 2200, 2201, 2202], [0, 0, 0, 1, 1, 1], range(6))
+    values = random_qkv(rng, 6, 4, 2, 32)
+    wanted = run(made, MemoryWeights(), values, both, before=steps, context=2304)[0]
+    found = run(made, MemoryWeights(), values, both, isa=isa, before=steps, context=2304)[0]
+    near(found, wanted, 3e-6)
+    alone = Batch([0] * 3, [2200, 2201, 2202], [1, 1, 1], range(3))
+    again = run(made, MemoryWeights(), [v[3:] for v in values], alone, isa=isa, before=steps, context=2304, threads=4)[0]
+    assert np.array_equal(again, found[3:])
+
+
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("style", list(ops.RopeStyle))
+def test_qkv(normed: bool, style: ops.RopeStyle, isa: str) -> None:
+    rng = np.random.default_rng(12)
+    heads, kv_heads, e, width = 6, 2, 32, 64
+    refs = [("q", (heads * e, width)), ("k", (kv_heads * e, width)), ("v", (kv_heads * e, width)), ("bq", (heads * e,)),
+            ("bv", (kv_heads * e,)), ("qn", (e,)), ("kn", (e,))]  # fmt: skip
+    weights = filled(rng, refs, {"k": "Q8_0", "v": "F16"}, "Q4_0", 0.3)
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x, q = b.buffer("x", width), b.buffer("q", heads * e)
+        table = b.rope_table("table", [100 ** (-i / 8) for i in range(e // 2)])
+        cache = b.cache(kv_heads, e)
+        named = {n: b.tensor(n, *s) for n, s in refs}
+        norms = (named["qn"], named["kn"]) if normed else (Weight(NONE),) * 2
+        b.add(ops.Qkv(In(x), In(table), named["q"], named["bq"], named["k"], Weight(NONE), named["v"], named["bv"], *norms,
+                      Out(q), cache, heads, e, int(style), 1e-5))  # fmt: skip
+        return [x], [q, b.attend("out", q, cache, heads, e**-0.5)]
+
+    made = program(build)
+    for tokens in (1, 5, 30):
+        x = rng.standard_normal((tokens, width)).astype(np.float32)
+        for found, wanted in zip(run(made, weights, [x], batch(tokens), isa=isa), run(made, weights, [x], batch(tokens))):
+            near(found, wanted, 3 * SHARE)
