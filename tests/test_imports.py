@@ -1,0 +1,70 @@
+"""Imports point one way (README, architecture). Walks the code, so that a shortcut is noticed when it is taken."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = {
+    "errors": set(),
+    "quants": {"errors"},
+    "gguf": {"quants", "errors", "_lib"},
+    "ops": set(),
+    "program": {"ops", "errors"},
+    "config": {"errors"},
+    "archs": {"ops", "program", "config", "errors"},
+    "passes": {"ops", "program", "errors"},
+    "backends": {"ops", "program", "passes", "quants", "errors", "_lib", "machine", "weights"},
+    "weights": {"gguf", "quants", "ops", "program", "errors"},
+    "tokenizer": {"errors", "quants", "gguf"},
+    "sampling": {"errors"},
+    "stop": {"errors"},
+    "model": {"archs", "passes", "backends", "gguf", "tokenizer", "sampling", "config", "program", "quants", "weights",
+              "machine", "errors", "session", "generate", "chat"},
+}  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """Rooms of edgeq that a file imports when it runs; imports for type checking alone do not count."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    skipped = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+               for child in node.body for n in ast.walk(child)}  # fmt: skip
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("edgeq.")}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "edgeq":
+                found |= {a.name for a in node.names}
+            elif node.module.startswith("edgeq."):
+                found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room: str) -> None:
+    place = ROOT / "edgeq" / room
+    files = list(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    assert files
+    for path in files:
+        found = imported(path) - {room}
+        assert found <= ROOMS[room], f"{path.relative_to(ROOT)} imports {sorted(found - ROOMS[room])}"
+
+
+def test_no_backend_knows_an_architecture_and_no_architecture_a_backend() -> None:
+    for path in (ROOT / "edgeq" / "backends").rglob("*.py"):
+        assert "archs" not in imported(path)
+    for path in (ROOT / "edgeq" / "archs").rglob("*.py"):
+        assert "backends" not in imported(path)
+
+
+def test_only_backends_gguf_and_tools_touch_the_library() -> None:
+    allowed = {"backends/native.py", "gguf", "_lib.py", "cli/doctor.py", "backends/__init__.py"}
+    for path in (ROOT / "edgeq").rglob("*.py"):
+        relative = path.relative_to(ROOT / "edgeq").as_posix()
+        if "_lib" in imported(path):
+            assert any(relative.startswith(a) for a in allowed), relative
