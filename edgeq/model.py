@@ -19,6 +19,9 @@ from edgeq.weights import Weights
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgeq.conversation import Chat
+    from edgeq.generate import Generation
+    from edgeq.session import Session
     from edgeq.tokenizer import Tokenizer
 
 DEFAULT_CONTEXT = 8192
@@ -128,6 +131,26 @@ class Model:
         for at in range(0, len(ids), size):
             part = ids[at : at + size]
             yield self.executable.step(state, Batch.single(part, at, outputs=range(len(part))), cancel=cancel)[0]
+
+    def session(self, sequences: int = 1, context: int | None = None) -> Session:
+        """A new session: its own sequences and caches over these weights."""
+        from edgeq.session import Session
+
+        return Session(self, sequences, context)
+
+    def generate(self, prompt: str | bytes | Sequence[int], **settings: Any) -> Generation:
+        """Completes a prompt as it stands, in a session of its own: an iterator of text pieces (see `edgeq.generate`).
+
+        max_tokens, stop, seed, details, top_logprobs, and the fields of `Sampling`: temperature, top_k, top_p, ..."""
+        from edgeq.generate import start
+
+        return start(self.session(), prompt, **settings)
+
+    def chat(self, system: str | None = None, template: str | os.PathLike[str] | None = None, **settings: Any) -> Chat:
+        """A chat through the file's template, or the one that `template` names; `settings` as for `generate`."""
+        from edgeq.conversation import Chat
+
+        return Chat(self, system=system, template=template, **settings)
 
     def close(self) -> None:
         """Gives back the mapping and what the backend holds. Sessions of the model cannot be used afterwards."""

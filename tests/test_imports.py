@@ -23,7 +23,7 @@ ROOMS = {
     "sampling": {"errors"},
     "stop": {"errors"},
     "model": {"archs", "passes", "backends", "gguf", "tokenizer", "sampling", "config", "program", "quants", "weights",
-              "machine", "errors", "session", "generate", "chat"},
+              "machine", "errors", "session", "generate", "conversation"},
 }  # fmt: skip
 
 
