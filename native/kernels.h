@@ -12,13 +12,14 @@
 #define EQ_MAX_QUERIES 128   /* of one attention job */
 
 /* Rows of activations, and their rounding for integer dots: x ~ scale * q per group of 32, |q| <= 32512 (15.98 bits).
- * natural: q [T][K], scale [T][K/32], sum [T][K/16]  (sum: scale times the integer sum of 16 neighbours)
- * packed:  q [T/B][K/P][B][P], scale [T/B][K/32][B], sum [T/B][K/16][B]  for blocks of B tokens, P and B the variant's. */
+ * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums)
+ * packed:  q [T/B][K/P][B][P], scale [T/B][K/32][B], sum and sum32 alike  for blocks of B tokens, P and B the variant's. */
 typedef struct {
     const float *x; /* [T][K] */
     int16_t *q;
     float *scale;
     float *sum;
+    float *sum32;
     int32_t tokens;
     int32_t width;
     int32_t packed;

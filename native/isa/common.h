@@ -16,4 +16,12 @@
 #else
 #define EQ_INLINE static inline __attribute__((always_inline, unused))
 #endif
+
+#if defined(__GNUC__)
+#define EQ_PREFETCH(p) __builtin_prefetch(p)
+#define EQ_UNROLL _Pragma("GCC unroll 8")
+#else
+#define EQ_PREFETCH(p) ((void)(p))
+#define EQ_UNROLL
+#endif
 #endif

@@ -40,16 +40,14 @@ EQ_INLINE void iq4_xs_scales(const uint8_t *b, float *s, float *m) {
 }
 EQ_INLINE w32 iq4_xs_values(const uint8_t *b, int j) { return w_nibbles_table(b + 8 + 16 * j, iq4_values); }
 
-/* The 6-bit scales and mins of Q4_K and Q5_K: 8 of each in 12 bytes. */
+EQ_INLINE uint64_t u64(const uint8_t *p) { uint64_t x; memcpy(&x, p, 8); return x; }
+
+/* The 6-bit scales and mins of Q4_K and Q5_K: 8 of each in 12 bytes, taken four at a time. */
 EQ_INLINE void k4_scales(const uint8_t *b, float *s, float *m) {
-    float d = v_half(b), dmin = v_half(b + 2);
-    const uint8_t *q = b + 4;
-    for (int j = 0; j < 4; j++) {
-        s[j] = d * (float)(q[j] & 63);
-        m[j] = -dmin * (float)(q[j + 4] & 63);
-        s[j + 4] = d * (float)((q[j + 8] & 15) | (q[j] >> 6) << 4);
-        m[j + 4] = -dmin * (float)(q[j + 8] >> 4 | (q[j + 4] >> 6) << 4);
-    }
+    uint32_t x = u32(b + 4), y = u32(b + 8), z = u32(b + 12);
+    uint64_t high = (z & 0x0F0F0F0F) | (x >> 2 & 0x30303030), high_min = (z >> 4 & 0x0F0F0F0F) | (y >> 2 & 0x30303030);
+    v8_scale((x & 0x3F3F3F3F) | high << 32, v_half(b), s);
+    v8_scale((y & 0x3F3F3F3F) | high_min << 32, -v_half(b + 2), m);
 }
 EQ_INLINE w32 q4_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 2), 4 * (j & 1), 15); }
 EQ_INLINE w32 q5_k_values(const uint8_t *b, int j) {
@@ -58,8 +56,8 @@ EQ_INLINE w32 q5_k_values(const uint8_t *b, int j) {
 
 EQ_INLINE void q6_k_scales(const uint8_t *b, float *s, float *m) {
     float d = v_half(b + 208);
-    const int8_t *q = (const int8_t *)b + 192;
-    for (int i = 0; i < 16; i++) s[i] = d * (float)q[i];
+    v8_scale_signed(u64(b + 192), d, s);
+    v8_scale_signed(u64(b + 200), d, s + 8);
     (void)m;
 }
 EQ_INLINE w32 q6_k_values(const uint8_t *b, int j) {
@@ -69,21 +67,24 @@ EQ_INLINE w32 q6_k_values(const uint8_t *b, int j) {
 }
 
 EQ_INLINE void q2_k_scales(const uint8_t *b, float *s, float *m) {
-    float d = v_half(b + 80), dmin = v_half(b + 82);
-    for (int i = 0; i < 16; i++) {
-        s[i] = d * (float)(b[i] & 15);
-        m[i] = -dmin * (float)(b[i] >> 4);
+    const uint64_t nibbles = 0x0F0F0F0F0F0F0F0F;
+    float d = v_half(b + 80), dmin = -v_half(b + 82);
+    for (int i = 0; i < 16; i += 8) {
+        v8_scale(u64(b + i) & nibbles, d, s + i);
+        v8_scale(u64(b + i) >> 4 & nibbles, dmin, m + i);
     }
 }
 EQ_INLINE w32 q2_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 4), 2 * (j % 4), 3); }
 
+/* 16 scales of 6 bits less 32: low nibbles in 8 bytes, high pairs in 4 */
 EQ_INLINE void q3_k_scales(const uint8_t *b, float *s, float *m) {
+    const uint64_t nibbles = 0x0F0F0F0F0F0F0F0F, sign = 0x8080808080808080, less = 0x2020202020202020;
     float d = v_half(b + 108);
-    const uint8_t *q = b + 96;
-    for (int i = 0; i < 16; i++) {
-        int low = q[i & 7] >> 4 * (i / 8) & 15, high = q[8 + i % 4] >> 2 * (i / 4) & 3;
-        s[i] = d * (float)((low | high << 4) - 32);
-    }
+    uint64_t low = u64(b + 96), pairs = u32(b + 104);
+    uint64_t first = (low & nibbles) | (pairs << 4 & 0x30303030) | (pairs << 2 & 0x30303030) << 32;
+    uint64_t second = (low >> 4 & nibbles) | (pairs & 0x30303030) | (pairs >> 2 & 0x30303030) << 32;
+    v8_scale_signed(((first | sign) - less) ^ sign, d, s); /* 32 off every byte, no borrow across */
+    v8_scale_signed(((second | sign) - less) ^ sign, d, s + 8);
     (void)m;
 }
 EQ_INLINE w32 q3_k_values(const uint8_t *b, int j) {

@@ -17,43 +17,60 @@ typedef struct { /* a format, known when the kernel is compiled */
     eq_group_fn any; /* the scalar definition instead of scales and values */
 } eq_layout;
 
-#define EQ_ROWS 4 /* rows in flight */
+#define EQ_ROWS 4       /* rows in flight */
+#define EQ_AHEAD 16384  /* bytes */
 
 /* Up to EQ_ROWS rows with `count` <= 4 tokens from `first`. */
 EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                           const int count, float *tile) {
-    int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes;
+    int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
-    int64_t groups = a->width / 32;
-    const int per = f.halves ? 2 : 1;
-    vf acc[EQ_ROWS][4];
-    float minimum[EQ_ROWS][4];
+    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 16 KB later */
+    int64_t ahead = (EQ_AHEAD / (EQ_ROWS * stride) + 1) * EQ_ROWS * stride;
+    vf acc[EQ_ROWS][4], minimum[EQ_ROWS][4];
+    v8 minima[EQ_ROWS][4];
     for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) acc[r][t] = v_zero(), minimum[r][t] = 0.0f;
-    for (int64_t b = 0; b < blocks; b++) {
-        float s[EQ_ROWS][16], m[EQ_ROWS][16];
-        if (f.scales)
-            for (int r = 0; r < rows; r++) f.scales(data + r * stride + b * f.block_bytes, s[r], m[r]);
-        for (int j = 0; j < f.groups; j++) {
-            int64_t g = b * f.groups + j;
-            for (int r = 0; r < rows; r++) {
-                w32 v = f.scales ? f.values(data + r * stride + b * f.block_bytes, j)
-                                 : any_values(f.any, data + r * stride, g, s[r] + per * j, m[r] + per * j);
-                const float *sj = s[r] + per * j, *mj = m[r] + per * j;
+        for (int t = 0; t < count; t++) acc[r][t] = minimum[r][t] = v_zero(), minima[r][t] = v8_zero();
+    for (int64_t b = 0; b < blocks; b++)
+        for (int r = 0; r < rows; r++) {
+            const uint8_t *block = data + r * stride + b * f.block_bytes;
+            for (int64_t i = 0; i < f.block_bytes; i += 64) EQ_PREFETCH(block + i + ahead);
+            if (f.groups == 1 && f.scales) { /* scale and min lead the block */
+                w32 v = f.values(block, 0);
+                vf s = v_half_all(block), m = f.mins ? v_half_all(block + 2) : v_zero();
                 for (int t = 0; t < count; t++) {
-                    const int16_t *x = a->q + (int64_t)(first + t) * a->width + 32 * g;
-                    float xs = a->scale[(first + t) * groups + g];
-                    const float *xm = a->sum + 2 * ((first + t) * groups + g);
-                    if (f.halves) acc[r][t] = w_fma2(acc[r][t], v, x, sj[0] * xs, sj[1] * xs);
-                    else acc[r][t] = w_fma(acc[r][t], v, x, sj[0] * xs);
-                    if (f.mins && f.halves) minimum[r][t] += mj[0] * xm[0] + mj[1] * xm[1];
-                    else if (f.mins) minimum[r][t] += mj[0] * (xm[0] + xm[1]);
+                    int64_t at = (first + t) * groups + b;
+                    acc[r][t] = w_fma(acc[r][t], v, a->q + 32 * at, v_mul(s, v_set(a->scale[at])));
+                    if (f.mins) minimum[r][t] = v_fma(m, v_set(a->sum32[at]), minimum[r][t]);
+                }
+                continue;
+            }
+            float s[16], m[16];
+            if (f.scales) f.scales(block, s, m);
+            for (int t = 0; t < count && f.scales && f.mins; t++) {
+                int64_t at = (first + t) * groups + b * f.groups;
+                if (!f.halves) minima[r][t] = v8_fma(m, a->sum32 + at, minima[r][t]);
+                for (int h = 0; h < 2 && f.halves; h++) minima[r][t] = v8_fma(m + 8 * h, a->sum + 2 * at + 8 * h, minima[r][t]);
+            }
+            EQ_UNROLL
+            for (int j = 0; j < f.groups; j++) {
+                w32 v = f.scales ? f.values(block, j) : any_values(f.any, data + r * stride, b * f.groups + j, s, m);
+                const float *sj = !f.scales ? s : f.halves ? s + 2 * j : s + j;
+                for (int t = 0; t < count; t++) {
+                    int64_t at = (first + t) * groups + b * f.groups + j;
+                    float xs = a->scale[at];
+                    if (f.halves) acc[r][t] = w_fma2(acc[r][t], v, a->q + 32 * at, sj[0] * xs, sj[1] * xs);
+                    else acc[r][t] = w_fma(acc[r][t], v, a->q + 32 * at, v_set(sj[0] * xs));
+                    if (!f.scales) {
+                        vf both = v_set(m[0] * a->sum[2 * at] + m[1] * a->sum[2 * at + 1]);
+                        minimum[r][t] = v_add(minimum[r][t], both);
+                    }
                 }
             }
         }
-    }
     for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) tile[r * a->tokens + first + t] = v_sum(acc[r][t]) + minimum[r][t];
+        for (int t = 0; t < count; t++)
+            tile[r * a->tokens + first + t] = v_sum(acc[r][t]) + v_first(minimum[r][t]) + v8_sum(minima[r][t]);
 }
 
 EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
@@ -106,6 +123,7 @@ EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const 
     const int64_t width = a->width, groups = width / 32;
     const int16_t *q = a->q + block * EQ_BLOCK_TOKENS * width;
     const float *scale = a->scale + block * EQ_BLOCK_TOKENS * groups, *sum = a->sum + block * EQ_BLOCK_TOKENS * 2 * groups;
+    const float *sum32 = a->sum32 + block * EQ_BLOCK_TOKENS * groups;
     const int run = f.halves ? 16 : 32;
     vf acc[EQ_MR][EQ_NV];
     for (int r = 0; r < rows; r++)
@@ -125,8 +143,7 @@ EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const 
         int64_t g = (k - k0) / run;
         for (int n = 0; n < EQ_NV; n++) {
             vf xs = v_load(scale + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL);
-            vf xm = v_load(sum + k / 16 * EQ_BLOCK_TOKENS + n * EQ_VL);
-            if (!f.halves) xm = v_add(xm, v_load(sum + (k / 16 + 1) * EQ_BLOCK_TOKENS + n * EQ_VL));
+            vf xm = v_load(f.halves ? sum + k / 16 * EQ_BLOCK_TOKENS + n * EQ_VL : sum32 + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL);
             for (int r = 0; r < rows; r++) {
                 acc[r][n] = v_fma(i_float(dot[r][n]), v_mul(xs, v_set(p->s[row + r][g])), acc[r][n]);
                 if (f.mins) acc[r][n] = v_fma(v_set(p->m[row + r][g]), xm, acc[r][n]);
@@ -219,6 +236,10 @@ EQ_INLINE void float_linear(vf (*load)(const void *, int64_t), float (*one)(cons
 
 /* --- rounding of activations --------------------------------------------------------------------------------- */
 
+#ifndef EQ_ARRANGE /* a vocabulary may keep 32 activations in a form of its own, for w_fma and for x_load */
+#define EQ_ARRANGE(q, packed) ((void)(packed))
+#endif
+
 static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
     int64_t width = a->width, groups = width / 32;
     for (int64_t t = t0; t < t1; t++)
@@ -234,10 +255,12 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
             int16_t q[32];
             int32_t sums[2];
             w_round(x, scale > 0.0f ? 32512.0f / amax : 0.0f, q, sums);
+            EQ_ARRANGE(q, a->packed);
             int64_t g = k / 32;
             if (!a->packed) {
                 memcpy(a->q + t * width + k, q, sizeof q);
                 a->scale[t * groups + g] = scale;
+                a->sum32[t * groups + g] = scale * (float)(sums[0] + sums[1]);
                 for (int h = 0; h < 2; h++) a->sum[2 * (t * groups + g) + h] = scale * (float)sums[h];
                 continue;
             }
@@ -245,6 +268,7 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
             int16_t *out = a->q + block * EQ_BLOCK_TOKENS * width + k * EQ_BLOCK_TOKENS + lane * EQ_PACK;
             for (int i = 0; i < 32; i += EQ_PACK) memcpy(out + i * EQ_BLOCK_TOKENS, q + i, 2 * EQ_PACK);
             a->scale[(block * groups + g) * EQ_BLOCK_TOKENS + lane] = scale;
+            a->sum32[(block * groups + g) * EQ_BLOCK_TOKENS + lane] = scale * (float)(sums[0] + sums[1]);
             for (int h = 0; h < 2; h++)
                 a->sum[(2 * (block * groups + g) + h) * EQ_BLOCK_TOKENS + lane] = scale * (float)sums[h];
         }

@@ -48,10 +48,34 @@ EQ_INLINE float v_half(const uint8_t *p) {
     memcpy(&h, p, 2);
     return _cvtsh_ss(h);
 }
+EQ_INLINE vf v_half_all(const uint8_t *p) {
+    int16_t h;
+    memcpy(&h, p, 2);
+    return _mm256_cvtph_ps(_mm_set1_epi16(h));
+}
+EQ_INLINE float v_first(vf x) { return _mm256_cvtss_f32(x); }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(x, limit, _CMP_LT_OQ));
 }
 EQ_INLINE vf v_iota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
+
+/* --- 8 floats: the scales and mins of a block of 256 --------------------------------------------------------------- */
+typedef __m256 v8;
+EQ_INLINE v8 v8_zero(void) { return _mm256_setzero_ps(); }
+EQ_INLINE v8 v8_fma(const float *a, const float *b, v8 c) { return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b), c); }
+EQ_INLINE float v8_sum(v8 x) {
+    __m128 z = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    z = _mm_add_ps(z, _mm_movehl_ps(z, z));
+    return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
+}
+EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) { /* out[i] = d * byte i */
+    __m256i x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(d)));
+}
+EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
+    __m256i x = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(d)));
+}
 
 EQ_INLINE w32 w_load(const int16_t *p) {
     return (w32){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 16))};
@@ -97,10 +121,10 @@ EQ_INLINE w32 w_sub(w32 x, int n) {
     __m256i v = _mm256_set1_epi16((short)n);
     return (w32){_mm256_sub_epi16(x.a, v), _mm256_sub_epi16(x.b, v)};
 }
-EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, float scale) {
+EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
     __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(w.a, _mm256_loadu_si256((const __m256i *)x)),
                                    _mm256_madd_epi16(w.b, _mm256_loadu_si256((const __m256i *)(x + 16))));
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(scale), acc);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, acc);
 }
 EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
     __m256i a = _mm256_madd_epi16(w.a, _mm256_loadu_si256((const __m256i *)x));

@@ -45,11 +45,35 @@ EQ_INLINE float v_half(const uint8_t *p) { /* one little-endian half */
     memcpy(&h, p, 2);
     return _cvtsh_ss(h);
 }
+EQ_INLINE vf v_half_all(const uint8_t *p) { /* the same half in all lanes */
+    int16_t h;
+    memcpy(&h, p, 2);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(h));
+}
+EQ_INLINE float v_first(vf x) { return _mm512_cvtss_f32(x); }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { /* x < limit ? yes : no, lane by lane */
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), no, yes);
 }
 EQ_INLINE vf v_iota(void) {
     return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+}
+
+/* --- 8 floats: the scales and mins of a block of 256 --------------------------------------------------------------- */
+typedef __m256 v8;
+EQ_INLINE v8 v8_zero(void) { return _mm256_setzero_ps(); }
+EQ_INLINE v8 v8_fma(const float *a, const float *b, v8 c) { return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b), c); }
+EQ_INLINE float v8_sum(v8 x) {
+    __m128 z = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    z = _mm_add_ps(z, _mm_movehl_ps(z, z));
+    return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
+}
+EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) { /* out[i] = d * byte i */
+    __m256i x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(d)));
+}
+EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
+    __m256i x = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(d)));
 }
 
 /* --- 32 weights as int16 ------------------------------------------------------------------------------------- */
@@ -81,9 +105,9 @@ EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm512_sll_epi16(x.a, _mm_cvtsi
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_set1_epi16((short)n))}; }
 
 /* acc + scale * (lane sums of w * x), x 32 int16 of natural activations */
-EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, float scale) {
+EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
     __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.a, _mm512_loadu_si512(x));
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(scale), acc);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc);
 }
 /* the same with a scale for each half of 16 */
 EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {

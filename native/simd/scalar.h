@@ -39,8 +39,28 @@ EQ_INLINE float v_half(const uint8_t *p) {
     memcpy(&h, p, 2);
     return eq_half(h);
 }
+EQ_INLINE vf v_half_all(const uint8_t *p) { return v_half(p); }
+EQ_INLINE float v_first(vf x) { return x; }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { return x < limit ? yes : no; }
 EQ_INLINE vf v_iota(void) { return 0.0f; }
+
+typedef struct { float v[8]; } v8;
+EQ_INLINE v8 v8_zero(void) { return (v8){{0}}; }
+EQ_INLINE v8 v8_fma(const float *a, const float *b, v8 c) {
+    for (int i = 0; i < 8; i++) c.v[i] += a[i] * b[i];
+    return c;
+}
+EQ_INLINE float v8_sum(v8 x) {
+    float sum = 0.0f;
+    for (int i = 0; i < 8; i++) sum += x.v[i];
+    return sum;
+}
+EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) {
+    for (int i = 0; i < 8; i++) out[i] = d * (float)(uint8_t)(bytes >> 8 * i);
+}
+EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
+    for (int i = 0; i < 8; i++) out[i] = d * (float)(int8_t)(uint8_t)(bytes >> 8 * i);
+}
 
 #define EQ_EACH32(expression)                          \
     w32 out;                                           \
@@ -65,7 +85,7 @@ EQ_INLINE int32_t w_dot16(const int16_t *w, const int16_t *x) {
     for (int i = 0; i < 16; i++) sum += (int32_t)w[i] * x[i];
     return sum;
 }
-EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, float scale) {
+EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
     return acc + (float)(w_dot16(w.v, x) + w_dot16(w.v + 16, x + 16)) * scale;
 }
 EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
