@@ -3,6 +3,11 @@
  *   values(block, j)     weights 32j .. 32j+31 of the block, so that weight = s * value + m
  * Layouts: edgeq/quants. Formats without a pair here go through the scalar definition in quant/. */
 
+#ifndef EQ_OWN_MASKS
+EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) { return w_or(x, w_mask(mask, n)); } /* n: a bit that x has not */
+EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) { return w_sub(w_or(x, w_mask(mask, n)), n); }
+#endif
+
 static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 EQ_INLINE void q4_0_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
@@ -16,11 +21,11 @@ EQ_INLINE uint32_t u32(const uint8_t *p) { uint32_t x; memcpy(&x, p, 4); return 
 EQ_INLINE void q5_0_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
 EQ_INLINE w32 q5_0_values(const uint8_t *b, int j) {
     (void)j;
-    return w_sub(w_or(w_nibbles(b + 6), w_mask(u32(b + 2), 16)), 16);
+    return w_sub_unless(w_nibbles(b + 6), u32(b + 2), 16);
 }
 
 EQ_INLINE void q5_1_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); m[0] = v_half(b + 2); }
-EQ_INLINE w32 q5_1_values(const uint8_t *b, int j) { (void)j; return w_or(w_nibbles(b + 8), w_mask(u32(b + 4), 16)); }
+EQ_INLINE w32 q5_1_values(const uint8_t *b, int j) { (void)j; return w_add_if(w_nibbles(b + 8), u32(b + 4), 16); }
 
 EQ_INLINE void q8_0_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
 EQ_INLINE w32 q8_0_values(const uint8_t *b, int j) { (void)j; return w_bytes((const int8_t *)b + 2); }

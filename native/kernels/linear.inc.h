@@ -17,6 +17,24 @@ typedef struct { /* a format, known when the kernel is compiled */
     eq_group_fn any; /* the scalar definition instead of scales and values */
 } eq_layout;
 
+#ifndef EQ_OWN_SCALES /* the scales of a block of 256 times those of the activations */
+typedef struct { float v[16]; } v_scales;
+EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
+    v_scales out;
+    for (int i = 0; i < 8; i++) out.v[i] = s[i] * xs[i];
+    return out;
+}
+EQ_INLINE v_scales s_times16(const float *s, const float *xs) {
+    v_scales out;
+    for (int i = 0; i < 16; i++) out.v[i] = s[i] * xs[i / 2];
+    return out;
+}
+EQ_INLINE vf w_fma8(vf acc, w32 w, const int16_t *x, v_scales s, int j) { return w_fma(acc, w, x, v_set(s.v[j])); }
+EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
+    return w_fma2(acc, w, x, s.v[2 * j], s.v[2 * j + 1]);
+}
+#endif
+
 #define EQ_ROWS 4       /* rows in flight */
 #define EQ_AHEAD 16384  /* bytes */
 
@@ -46,22 +64,25 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
                 continue;
             }
             float s[16], m[16];
+            v_scales scale[4];
             if (f.scales) f.scales(block, s, m);
-            for (int t = 0; t < count && f.scales && f.mins; t++) {
+            for (int t = 0; t < count && f.scales; t++) {
                 int64_t at = (first + t) * groups + b * f.groups;
-                if (!f.halves) minima[r][t] = v8_fma(m, a->sum32 + at, minima[r][t]);
-                for (int h = 0; h < 2 && f.halves; h++) minima[r][t] = v8_fma(m + 8 * h, a->sum + 2 * at + 8 * h, minima[r][t]);
+                scale[t] = f.halves ? s_times16(s, a->scale + at) : s_times8(s, a->scale + at);
+                if (f.mins && !f.halves) minima[r][t] = v8_fma(m, a->sum32 + at, minima[r][t]);
+                for (int h = 0; h < 2 && f.mins && f.halves; h++)
+                    minima[r][t] = v8_fma(m + 8 * h, a->sum + 2 * at + 8 * h, minima[r][t]);
             }
             EQ_UNROLL
             for (int j = 0; j < f.groups; j++) {
                 w32 v = f.scales ? f.values(block, j) : any_values(f.any, data + r * stride, b * f.groups + j, s, m);
-                const float *sj = !f.scales ? s : f.halves ? s + 2 * j : s + j;
                 for (int t = 0; t < count; t++) {
                     int64_t at = (first + t) * groups + b * f.groups + j;
-                    float xs = a->scale[at];
-                    if (f.halves) acc[r][t] = w_fma2(acc[r][t], v, a->q + 32 * at, sj[0] * xs, sj[1] * xs);
-                    else acc[r][t] = w_fma(acc[r][t], v, a->q + 32 * at, v_set(sj[0] * xs));
-                    if (!f.scales) {
+                    const int16_t *x = a->q + 32 * at;
+                    if (f.scales && f.halves) acc[r][t] = w_fma16(acc[r][t], v, x, scale[t], j);
+                    else if (f.scales) acc[r][t] = w_fma8(acc[r][t], v, x, scale[t], j);
+                    else {
+                        acc[r][t] = w_fma2(acc[r][t], v, x, s[0] * a->scale[at], s[1] * a->scale[at]);
                         vf both = v_set(m[0] * a->sum[2 * at] + m[1] * a->sum[2 * at + 1]);
                         minimum[r][t] = v_add(minimum[r][t], both);
                     }

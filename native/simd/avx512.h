@@ -100,6 +100,14 @@ EQ_INLINE w32 w_nibbles_table(const uint8_t *p, const int8_t *table) {
 }
 /* value where bit i of mask is set, else 0 */
 EQ_INLINE w32 w_mask(uint32_t mask, int value) { return (w32){_mm512_maskz_set1_epi16(mask, (short)value)}; }
+/* n more where the bit is set; n less where it is not */
+EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) {
+    return (w32){_mm512_mask_add_epi16(x.a, mask, x.a, _mm512_set1_epi16((short)n))};
+}
+EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) {
+    return (w32){_mm512_mask_sub_epi16(x.a, ~mask, x.a, _mm512_set1_epi16((short)n))};
+}
+#define EQ_OWN_MASKS 1
 EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm512_or_si512(x.a, y.a)}; }
 EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm512_sll_epi16(x.a, _mm_cvtsi32_si128(n))}; }
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_set1_epi16((short)n))}; }
@@ -114,6 +122,30 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
     __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.a, _mm512_loadu_si512(x));
     __m512 scale = _mm512_mask_broadcastss_ps(_mm512_set1_ps(scale0), 0xFF00, _mm_set_ss(scale1));
     return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc);
+}
+/* the scales of a block of 256 times those of the activations, and a dot scaled by number j (or 2j and 2j + 1) of them */
+#define EQ_OWN_SCALES 1
+typedef __m512 v_scales;
+EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
+    return _mm512_castps256_ps512(_mm256_mul_ps(_mm256_loadu_ps(s), _mm256_loadu_ps(xs)));
+}
+EQ_INLINE v_scales s_times16(const float *s, const float *xs) {
+    const __m512i twice = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+    /* in halves, as they were stored: a wider load would wait for both stores to reach the cache */
+    __m512 both = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(s)), _mm256_loadu_ps(s + 8), 1);
+    return _mm512_mul_ps(both, _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(xs))));
+}
+static const struct { int32_t at[8][16]; } halves_of = {{ /* number 2j in the lower half, 2j + 1 in the upper */
+#define EQ_EIGHT(n) n, n, n, n, n, n, n, n
+    {EQ_EIGHT(0), EQ_EIGHT(1)}, {EQ_EIGHT(2), EQ_EIGHT(3)}, {EQ_EIGHT(4), EQ_EIGHT(5)}, {EQ_EIGHT(6), EQ_EIGHT(7)},
+    {EQ_EIGHT(8), EQ_EIGHT(9)}, {EQ_EIGHT(10), EQ_EIGHT(11)}, {EQ_EIGHT(12), EQ_EIGHT(13)}, {EQ_EIGHT(14), EQ_EIGHT(15)},
+#undef EQ_EIGHT
+}};
+EQ_INLINE vf w_fma8(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
+    return w_fma(acc, w, x, _mm512_permutexvar_ps(_mm512_set1_epi32(j), s));
+}
+EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
+    return w_fma(acc, w, x, _mm512_permutexvar_ps(_mm512_loadu_si512(halves_of.at[j]), s));
 }
 /* rounded activations: natural order, and the integer sums of the two halves */
 EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
