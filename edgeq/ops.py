@@ -148,6 +148,15 @@ class Add(Op):
 
 
 @dataclass(frozen=True)
+class Scale(Op):
+    """out = scale[0] · x.   x, out [·, width], scale [1]: the second-level scale that NVFP4 files keep beside a weight"""
+
+    x: In
+    scale: Weight
+    out: Out
+
+
+@dataclass(frozen=True)
 class Softcap(Op):
     """out = cap · tanh(x / cap).   x, out [·, width]"""
 
@@ -229,7 +238,7 @@ class Qkv(Op):
 
 
 PLAIN: tuple[type[Op], ...] = (
-    Embed, RmsNorm, Linear, RopeTable, Rope, KvWrite, Attend, Glu, Add, Softcap, TakeRows,
+    Embed, RmsNorm, Linear, RopeTable, Rope, KvWrite, Attend, Glu, Add, Scale, Softcap, TakeRows,
 )  # fmt: skip
 FUSED: tuple[type[Op], ...] = (NormAdd, LinearAdd, GateUp, Qkv)
 OPS: tuple[type[Op], ...] = PLAIN + FUSED

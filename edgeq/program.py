@@ -145,6 +145,11 @@ class Builder:
         self.add(ops.Linear(In(x), weight, Weight(bias), out))
         return out
 
+    def scale(self, name: str, x: int, scale: Weight) -> Out:
+        out = self.buffer(name, self._buffers[x].width, self._buffers[x].outputs)
+        self.add(ops.Scale(In(x), scale, out))
+        return out
+
     def rope_table(self, name: str, freqs: Iterable[float], mscale: float = 1.0) -> Out:
         f = self.constant(f"{name}.freqs", freqs)
         out = self.buffer(name, 2 * self._shape(f)[0])
@@ -259,6 +264,8 @@ def _check_widths(program: Program, op: Op, where: str) -> None:
             expect("width", (width(a), width(b)), (width(out),) * 2)
         case ops.NormAdd(x, weight, residual, out, _):
             expect("width", (width(x), width(residual), *shape(weight)), (width(out),) * 3)
+        case ops.Scale(x, scale, out):
+            expect("width and scale", (width(x), shape(scale)), (width(out), (1,)))
         case ops.Softcap(x, out, _) | ops.TakeRows(x, out):
             expect("width", width(x), width(out))
         case ops.Qkv():

@@ -114,6 +114,7 @@ static void check_op(check *c, const eq_op *op) {
         case EQ_OP_ATTEND: check_attend(c, &op->u.attend); break;
         case EQ_OP_GLU: like(c, op->u.glu.gate, op->u.glu.out); like(c, op->u.glu.up, op->u.glu.out); break;
         case EQ_OP_ADD: like(c, op->u.add.a, op->u.add.out); like(c, op->u.add.b, op->u.add.out); break;
+        case EQ_OP_SCALE: like(c, op->u.scale.x, op->u.scale.out); vector(c, op->u.scale.scale, 1); break;
         case EQ_OP_SOFTCAP: like(c, op->u.softcap.x, op->u.softcap.out); break;
         case EQ_OP_TAKE_ROWS: expect(c, "width", buffer(c, op->u.take_rows.x), buffer(c, op->u.take_rows.out)); break;
         case EQ_OP_NORM_ADD: {

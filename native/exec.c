@@ -41,6 +41,7 @@ static int32_t written(const eq_op *op) {
         case EQ_OP_ATTEND: return op->u.attend.out;
         case EQ_OP_GLU: return op->u.glu.out;
         case EQ_OP_ADD: return op->u.add.out;
+        case EQ_OP_SCALE: return op->u.scale.out;
         case EQ_OP_SOFTCAP: return op->u.softcap.out;
         case EQ_OP_TAKE_ROWS: return op->u.take_rows.out;
         case EQ_OP_NORM_ADD: return op->u.norm_add.out;

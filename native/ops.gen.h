@@ -9,13 +9,14 @@ enum eq_op_kind {
     EQ_OP_ATTEND = 6,
     EQ_OP_GLU = 7,
     EQ_OP_ADD = 8,
-    EQ_OP_SOFTCAP = 9,
-    EQ_OP_TAKE_ROWS = 10,
-    EQ_OP_NORM_ADD = 11,
-    EQ_OP_LINEAR_ADD = 12,
-    EQ_OP_GATE_UP = 13,
-    EQ_OP_QKV = 14,
-    EQ_OP_COUNT = 15
+    EQ_OP_SCALE = 9,
+    EQ_OP_SOFTCAP = 10,
+    EQ_OP_TAKE_ROWS = 11,
+    EQ_OP_NORM_ADD = 12,
+    EQ_OP_LINEAR_ADD = 13,
+    EQ_OP_GATE_UP = 14,
+    EQ_OP_QKV = 15,
+    EQ_OP_COUNT = 16
 };
 
 typedef struct { int32_t table; int32_t out; float scale; } eq_op_embed;
@@ -27,6 +28,7 @@ typedef struct { int32_t k; int32_t v; int32_t cache; } eq_op_kv_write;
 typedef struct { int32_t q; int32_t out; int32_t cache; int32_t heads; float scale; float softcap; } eq_op_attend;
 typedef struct { int32_t gate; int32_t up; int32_t out; int32_t act; } eq_op_glu;
 typedef struct { int32_t a; int32_t b; int32_t out; } eq_op_add;
+typedef struct { int32_t x; int32_t scale; int32_t out; } eq_op_scale;
 typedef struct { int32_t x; int32_t out; float cap; } eq_op_softcap;
 typedef struct { int32_t x; int32_t out; } eq_op_take_rows;
 typedef struct { int32_t x; int32_t weight; int32_t residual; int32_t out; float eps; } eq_op_norm_add;
@@ -47,6 +49,7 @@ typedef struct {
         eq_op_attend attend;
         eq_op_glu glu;
         eq_op_add add;
+        eq_op_scale scale;
         eq_op_softcap softcap;
         eq_op_take_rows take_rows;
         eq_op_norm_add norm_add;

@@ -114,6 +114,13 @@ static void add_row(const site *s, int32_t t) {
     s->k->add(at(s, o->a) + t * n, at(s, o->b) + t * n, at(s, o->out) + t * n, n);
 }
 
+static void scale_row(const site *s, int32_t t) {
+    const eq_op_scale *o = &s->op->u.scale;
+    int64_t n = width(s, o->out);
+    float scale = *constants(s, o->scale);
+    for (int64_t i = 0; i < n; i++) at(s, o->out)[t * n + i] = scale * at(s, o->x)[t * n + i];
+}
+
 static void softcap_row(const site *s, int32_t t) {
     const eq_op_softcap *o = &s->op->u.softcap;
     int64_t n = width(s, o->out);
@@ -365,6 +372,7 @@ void eq_run_stage(eq_step_context *c, int32_t stage, int32_t thread) {
         case EQ_OP_ATTEND: attend(&s); break;
         case EQ_OP_GLU: each_row(&s, rows_of(&s, s.op->u.glu.out), glu_row); break;
         case EQ_OP_ADD: each_row(&s, rows_of(&s, s.op->u.add.out), add_row); break;
+        case EQ_OP_SCALE: each_row(&s, rows_of(&s, s.op->u.scale.out), scale_row); break;
         case EQ_OP_SOFTCAP: each_row(&s, rows_of(&s, s.op->u.softcap.out), softcap_row); break;
         case EQ_OP_TAKE_ROWS: each_row(&s, c->batch->n_outputs, take_row); break;
         case EQ_OP_NORM_ADD: each_row(&s, rows_of(&s, s.op->u.norm_add.out), norm_add_row); break;

@@ -62,6 +62,17 @@ def rope_factors(cfg: Config, tensors: Tensors, context: int) -> list[float] | N
     return values
 
 
+def project(b: Builder, tensors: Tensors, name: str, x: int, rows: int, cols: int) -> int:
+    """x [T, cols] times the weight `name` [rows, cols], with its second-level scale and its bias where the file has them."""
+    scale, bias = maybe(b, tensors, f"{name}.scale", 1), maybe(b, tensors, f"{name}.bias", rows)
+    weight = b.tensor(f"{name}.weight", rows, cols)
+    if scale == NONE:
+        return b.linear(name, x, weight, rows, bias)
+    if bias != NONE:
+        raise ModelError(f"tensors {name}.scale and {name}.bias: a scaled weight with a bias is not known")
+    return b.scale(f"{name}_scaled", b.linear(name, x, weight, rows), scale)
+
+
 def attention(
     b: Builder, tensors: Tensors, cfg: Config, layer: int, x: int, table: int, *, style: RopeStyle, scale: float,
     qk_norm: bool = False, window: int = 0,
@@ -70,11 +81,7 @@ def attention(
     p, e = f"blk.{layer}.", cfg.head_dim
     heads, kv_heads = cfg.heads[layer], cfg.kv_heads[layer]
     qw, kw = heads * e, kv_heads * e
-    rows = {"q": qw, "k": kw, "v": kw}
-    q, k, v = (
-        b.linear(f"{p}{n}", x, b.tensor(f"{p}attn_{n}.weight", r, cfg.width), r, maybe(b, tensors, f"{p}attn_{n}.bias", r))
-        for n, r in rows.items()
-    )
+    q, k, v = (project(b, tensors, f"{p}attn_{n}", x, rows, cfg.width) for n, rows in (("q", qw), ("k", kw), ("v", kw)))
     if qk_norm:
         q = b.norm(f"{p}q_normed", q, b.tensor(f"{p}attn_q_norm.weight", e), cfg.eps, e)
         k = b.norm(f"{p}k_normed", k, b.tensor(f"{p}attn_k_norm.weight", e), cfg.eps, e)
@@ -83,23 +90,20 @@ def attention(
     cache = b.cache(kv_heads, e, window)
     b.kv_write(k, v, cache)
     out = b.attend(f"{p}attend", q, cache, heads, scale)
-    bias = maybe(b, tensors, f"{p}attn_output.bias", cfg.width)
-    return b.linear(f"{p}attn_out", out, b.tensor(f"{p}attn_output.weight", cfg.width, qw), cfg.width, bias)
+    return project(b, tensors, f"{p}attn_output", out, cfg.width, qw)
 
 
 def feed_forward(b: Builder, tensors: Tensors, cfg: Config, layer: int, x: int, act: Act) -> int:
     """Gated feed-forward over the normalized x [T, D]; gives [T, D]."""
     p, d, f = f"blk.{layer}.", cfg.width, cfg.ff[layer]
-    gate = b.linear(f"{p}ffn_gate", x, b.tensor(f"{p}ffn_gate.weight", f, d), f, maybe(b, tensors, f"{p}ffn_gate.bias", f))
-    up = b.linear(f"{p}ffn_up", x, b.tensor(f"{p}ffn_up.weight", f, d), f, maybe(b, tensors, f"{p}ffn_up.bias", f))
-    h = b.glu(f"{p}ffn_glu", gate, up, act)
-    return b.linear(f"{p}ffn_down", h, b.tensor(f"{p}ffn_down.weight", d, f), d, maybe(b, tensors, f"{p}ffn_down.bias", d))
+    gate, up = (project(b, tensors, f"{p}ffn_{n}", x, f, d) for n in ("gate", "up"))
+    return project(b, tensors, f"{p}ffn_down", b.glu(f"{p}ffn_glu", gate, up, act), d, f)
 
 
 def head(b: Builder, tensors: Tensors, cfg: Config, x: int, vocab: int) -> int:
     """Final norm and logits of the wanted rows; the head is tied to the embedding where the file has no `output`."""
     x = b.take_rows("output_rows", x)
     x = b.norm("result_norm", x, b.tensor("output_norm.weight", cfg.width), cfg.eps)
-    name = "output.weight" if "output.weight" in tensors else "token_embd.weight"
-    bias = maybe(b, tensors, "output.bias", vocab)
-    return b.linear("result_output", x, b.tensor(name, vocab, cfg.width), vocab, bias)
+    if "output.weight" in tensors:
+        return project(b, tensors, "output", x, vocab, cfg.width)
+    return b.linear("output", x, b.tensor("token_embd.weight", vocab, cfg.width), vocab, maybe(b, tensors, "output.bias", vocab))

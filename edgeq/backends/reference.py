@@ -163,6 +163,7 @@ RUN: dict[type[Op], B] = {
     ops.Attend: attend,
     ops.Glu: lambda s, op: _set(s, op.out, glu(s.buffers[op.gate], s.buffers[op.up], op.act)),
     ops.Add: lambda s, op: _set(s, op.out, s.buffers[op.a] + s.buffers[op.b]),
+    ops.Scale: lambda s, op: _set(s, op.out, s.buffers[op.x] * s.weight(op.scale)),
     ops.Softcap: lambda s, op: _set(s, op.out, s.dtype(op.cap) * np.tanh(s.buffers[op.x] / s.dtype(op.cap))),
     ops.TakeRows: lambda s, op: _set(s, op.out, s.buffers[op.x][s.outputs]),
     ops.NormAdd: lambda s, op: _set(

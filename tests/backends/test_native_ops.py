@@ -123,7 +123,7 @@ def elementwise(b: Builder, n: int) -> tuple[list[int], list[int]]:
     w = b.tensor("w", n)
     outs = [
         b.norm("norm", x, w, 1e-5), b.sum("sum", x, y), b.glu("silu", x, y, ops.Act.SILU),
-        b.glu("gelu", x, y, ops.Act.GELU), b.softcap("cap", x, 3.0),
+        b.glu("gelu", x, y, ops.Act.GELU), b.softcap("cap", x, 3.0), b.scale("scaled", x, b.tensor("s", 1)),
     ]  # fmt: skip
     normed = b.buffer("norm_add", n)
     b.add(ops.NormAdd(In(x), w, In(y), normed, 1e-6))
@@ -133,7 +133,7 @@ def elementwise(b: Builder, n: int) -> tuple[list[int], list[int]]:
 def test_elementwise_ops(isa: str) -> None:
     rng = np.random.default_rng(6)
     for n in WIDTHS:
-        weights = filled(rng, [("w", (n,))], {}, "F32", 1.0)
+        weights = filled(rng, [("w", (n,)), ("s", (1,))], {}, "F32", 1.0)
         x, y = (rng.standard_normal((3, n)).astype(np.float32) * 4 for _ in range(2))
         made = program(lambda b, n=n: elementwise(b, n))
         for found, wanted in zip(run(made, weights, [x, y], batch(3), isa=isa), run(made, weights, [x, y], batch(3))):
@@ -143,7 +143,7 @@ def test_elementwise_ops(isa: str) -> None:
 def test_gates_of_large_values_stay_finite(isa: str) -> None:
     x = np.array([[-1e4, -100, -88, -87.4, -20, 0, 20, 87, 89, 1e4]], np.float32)
     made = program(lambda b: elementwise(b, 10))
-    weights = filled(np.random.default_rng(0), [("w", (10,))], {}, "F32", 1.0)
+    weights = filled(np.random.default_rng(0), [("w", (10,)), ("s", (1,))], {}, "F32", 1.0)
     found = run(made, weights, [x, np.ones_like(x)], batch(1), isa=isa)
     wanted = run(made, weights, [x, np.ones_like(x)], batch(1))
     for a, b in zip(found, wanted):
