@@ -1,0 +1,138 @@
+"""A file in the making: written under another name beside its target, which it replaces when complete."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Any
+
+from edgeq.errors import GGUFError, UsageError, shown
+
+_CHUNK = 16 << 20  # bytes per write(2)
+_NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+
+
+def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
+    """UsageError if `path` may not be written: it is there, it is no file, or it is one of `sources`."""
+    if not os.path.lexists(path):
+        return
+    for source in sources:
+        try:
+            same = os.path.samefile(path, source)
+        except OSError:
+            same = False
+        if same:
+            raise UsageError(
+                f"{shown(path)}: is the file that is read; write to another name and rename it afterwards"
+            )
+    if not os.path.isfile(path):
+        raise UsageError(f"{shown(path)}: exists and is no regular file; choose another name")
+    if not overwrite:
+        raise UsageError(f"{shown(path)}: exists already; remove it or ask for it to be overwritten")
+
+
+class PartFile:
+    """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it."""
+
+    def __init__(self, target: str, size: int) -> None:
+        """Creates the file and reserves `size` bytes. GGUFError if the disk refuses."""
+        self.target = os.path.realpath(target)
+        self.path = ""
+        self.written = 0
+        self._fd = -1
+        self._create()
+        try:
+            self._reserve(size)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _create(self) -> None:
+        folder, name = os.path.split(self.target)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        for attempt in range(1000):
+            more = f"-{attempt}" if attempt else ""
+            self.path = os.path.join(folder, f".{name[:48]}.part-{os.getpid()}{more}")
+            try:
+                self._fd = os.open(self.path, flags, 0o666)
+                return
+            except FileExistsError:
+                continue
+            except (OSError, ValueError) as e:
+                raise self.error(e) from None
+        raise GGUFError(
+            f"{shown(self.target)}: cannot be written: {shown(self.path)} and 999 like it are in the way"
+        )
+
+    def _reserve(self, size: int) -> None:
+        """Claims the disk space at once, where the system can: a full disk shows before hours of work."""
+        if not size or not hasattr(os, "posix_fallocate"):
+            return
+        try:
+            os.posix_fallocate(self._fd, 0, size)
+        except OSError as e:
+            if e.errno not in _NO_FALLOCATE:
+                raise self.error(e) from None
+
+    def error(self, e: Exception) -> GGUFError:
+        return GGUFError(
+            f"{shown(self.target)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}"
+        )
+
+    def write(self, data: Any) -> None:
+        """Appends the bytes of a buffer."""
+        view = memoryview(data)
+        try:
+            while len(view):
+                n = os.write(self._fd, view[:_CHUNK])
+                self.written += n
+                view = view[n:]
+        except OSError as e:
+            raise self.error(e) from None
+
+    def finish(self) -> None:
+        """Puts everything on the disk and closes the file; it still has its temporary name."""
+        fd, self._fd = self._fd, -1
+        try:
+            try:
+                os.ftruncate(fd, self.written)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as e:
+            raise self.error(e) from None
+
+    def commit(self) -> None:
+        """Gives the file its name: whoever opens that sees the old file or the new one, whole."""
+        try:
+            os.replace(self.path, self.target)
+        except OSError as e:
+            raise self.error(e) from None
+        self.path = ""
+        sync_folder(os.path.dirname(self.target))
+
+    def discard(self) -> None:
+        """Closes and removes the file if it still has its temporary name. Never raises."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        if self.path:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            self.path = ""
+
+
+def sync_folder(folder: str) -> None:
+    """Makes a rename in `folder` last, on systems where a folder can be synced; it is done in any case."""
+    try:
+        fd = os.open(folder or ".", os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
