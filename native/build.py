@@ -82,7 +82,7 @@ def build_objects(tool: Toolchain, folder: Path, flags: Sequence[str], jobs: int
 
 
 def exported(source: Path) -> bool:
-    """Whether all of a file is interface: its header is read whole by cffi and cannot hold a visibility pragma."""
+    """Whether a whole file is interface: cffi reads its header, which so cannot hold a visibility pragma."""
     return source.with_suffix(".h").relative_to(ROOT).as_posix() in HEADERS
 
 
@@ -118,7 +118,9 @@ def write_bindings(out: Path) -> None:
 
 def start_folder(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_if_changed(out / "__init__.py", '"""Made by native/build.py: the native library and its declarations."""\n')
+    write_if_changed(
+        out / "__init__.py", '"""Made by native/build.py: the native library and its declarations."""\n'
+    )
     if out == PACKAGE:
         write_if_changed(out / ".gitignore", "*\n")
 
@@ -128,7 +130,7 @@ def write_note(out: Path, **facts: object) -> None:
 
 
 def build(tool: Toolchain, out: Path, *, sanitize: bool = False, jobs: int = 0) -> Path:
-    """Builds the library, its Python declarations and a note on how it was made into `out`; returns the library."""
+    """Builds the library, its Python declarations and a note on the build into `out`; returns the library."""
     flags, ldflags = compile_flags(tool, sanitize), link_flags(tool, sanitize)
     key = hashlib.sha256("\0".join([*tool.cc, tool.system, *flags]).encode()).hexdigest()[:12]
     folder = ROOT / "build" / "native" / key
@@ -148,7 +150,7 @@ def build(tool: Toolchain, out: Path, *, sanitize: bool = False, jobs: int = 0) 
 
 
 def build_or_explain(out: Path) -> bool:
-    """Builds into `out`; where that is impossible for want of a compiler says so in one line and returns False."""
+    """Builds into `out`; for want of a compiler says so in one line and returns False."""
     try:
         if os.environ.get("EDGEQ_NATIVE") == "0":
             raise NoCompiler("EDGEQ_NATIVE=0 was set when edgeq was installed")

@@ -1,7 +1,7 @@
 """The setuptools commands that put the native library into wheels and development installs.
 
-Named in pyproject.toml, [tool.setuptools.cmdclass]. The library holds no Python symbol, so one wheel per platform
-serves every Python: py3-none-<platform>, or py3-none-any where there was no compiler.
+Named in pyproject.toml, [tool.setuptools.cmdclass]. The library holds no Python symbol, so one wheel per
+platform serves every Python: py3-none-<platform>, or py3-none-any where there was no compiler.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class BuildPy(build_py):
         if self.editable_mode:
             self.native = build_or_explain(PACKAGE)
             return
-        shutil.rmtree(package, ignore_errors=True)  # else modules deleted since the last build would be packed
+        shutil.rmtree(
+            package, ignore_errors=True
+        )  # else modules deleted since the last build would be packed
         super().run()
         self.native = build_or_explain(package.resolve() / "_native")
         shutil.copyfile(ROOT / "models" / "registry.toml", package / "_registry.toml")
@@ -78,7 +80,7 @@ class EggInfo(egg_info):
         if is_musl():
             needs = self.distribution.install_requires
             kept = [need for need in needs if not need.startswith(NO_MUSL_WHEEL)]
-            self.distribution.install_requires = kept
+            self.distribution.install_requires = self.distribution.metadata.install_requires = kept
         super().run()
 
 

@@ -54,7 +54,16 @@ class Toolchain:
     def link(self, objects: Sequence[str], target: Path, flags: Sequence[str]) -> list[str]:
         if self.cl:
             implib = target.with_suffix(".lib")
-            return [*self.cc, "/nologo", "/LD", *objects, f"/Fe{target}", "/link", f"/IMPLIB:{implib}", *flags]
+            return [
+                *self.cc,
+                "/nologo",
+                "/LD",
+                *objects,
+                f"/Fe{target}",
+                "/link",
+                f"/IMPLIB:{implib}",
+                *flags,
+            ]
         return [*self.cc, *objects, "-o", str(target), *flags]
 
     def run(self, command: Sequence[str]) -> str:
@@ -101,7 +110,7 @@ def find_compiler(cc: str = "", target: str = "") -> Toolchain:
         if command and shutil.which(command[0]):
             name = Path(command[0]).stem.lower()
             if target and (name == "zig" or name.startswith("clang")):
-                command = (*command, f"--target={target}" if name != "zig" else f"-target={target}")
+                command = (*command, "-target", target)
             return Toolchain(command, system, cl=name in ("cl", "clang-cl"))
     if system == "windows" and not wanted and not target:
         return visual_studio()
@@ -110,7 +119,7 @@ def find_compiler(cc: str = "", target: str = "") -> Toolchain:
 
 def visual_studio() -> Toolchain:
     """cl.exe of an installed Visual Studio that is not on PATH, with the environment it needs."""
-    base = os.environ.get("ProgramFiles(x86)", r"C:\Program Files (x86)")
+    base = os.environ.get("PROGRAMFILES(X86)", r"C:\Program Files (x86)")
     where = Path(base, "Microsoft Visual Studio", "Installer", "vswhere.exe")
     arch = {"AMD64": "x64", "ARM64": "arm64"}.get(platform.machine(), "x86")
     try:
@@ -134,7 +143,17 @@ def compile_flags(tool: Toolchain, sanitize: bool = False) -> list[str]:
     if tool.cl:
         contract = ["/clang:-ffp-contract=off"] if Path(tool.cc[0]).stem.lower() == "clang-cl" else []
         atomics = [] if contract else ["/experimental:c11atomics"]
-        return ["/std:c11", "/O2", "/fp:precise", "/utf-8", "/DEQ_BUILD", *contract, *atomics, *includes, *user]
+        return [
+            "/std:c11",
+            "/O2",
+            "/fp:precise",
+            "/utf-8",
+            "/DEQ_BUILD",
+            *contract,
+            *atomics,
+            *includes,
+            *user,
+        ]
     flags = ["-std=gnu11", "-O3", "-pthread", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]
     if tool.system != "windows":
         flags.append("-fPIC")
