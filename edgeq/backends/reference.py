@@ -115,17 +115,21 @@ def attend(s: Step, op: ops.Attend) -> None:
     group = op.heads // spec.kv_heads
     q = s.buffers[op.q].reshape(-1, spec.kv_heads, group, spec.head_dim)
     out = np.empty_like(q)
-    for t, (sequence, p) in enumerate(zip(s.sequences, s.positions)):
-        first = max(0, p - spec.window + 1) if spec.window else 0
-        cells = np.arange(first, p + 1) % ring
-        k = s.state.keys[op.cache][sequence, cells].astype(s.dtype)  # [n, K, E]
-        v = s.state.values[op.cache][sequence, cells].astype(s.dtype)
-        scores = np.einsum("kge,nke->kgn", q[t], k) * s.dtype(op.scale)
+    for sequence in np.unique(s.sequences):
+        mine = s.sequences == sequence
+        p = s.positions[mine]
+        first = max(0, p.min() - spec.window + 1) if spec.window else 0
+        seen = np.arange(first, p.max() + 1)
+        k = s.state.keys[op.cache][sequence, seen % ring].astype(s.dtype)  # [n, K, E]
+        v = s.state.values[op.cache][sequence, seen % ring].astype(s.dtype)
+        scores = np.einsum("tkge,nke->tkgn", q[mine], k, optimize=True) * s.dtype(op.scale)
         if op.softcap:
             scores = s.dtype(op.softcap) * np.tanh(scores / s.dtype(op.softcap))
+        hidden = (seen > p[:, None]) | (spec.window > 0) & (seen <= p[:, None] - spec.window)
+        scores[np.broadcast_to(hidden[:, None, None, :], scores.shape)] = -np.inf
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
-        out[t] = np.einsum("kgn,nke->kge", weights, v)
+        out[mine] = np.einsum("tkgn,nke->tkge", weights, v, optimize=True)
     s.buffers[op.out] = out.reshape(len(out), -1)
 
 
