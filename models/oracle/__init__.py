@@ -131,8 +131,8 @@ class Oracle:
         return [piece.shown for piece in self.vocabulary().pieces]
 
     def logits(self, ids: Sequence[int], kv: str = "f16", batch: int = 512) -> NDArray[np.float32]:
-        """float32 [T, V] of one fresh sequence. `kv`: "f16" as llama.cpp does by default, or "f32", which also
-        turns flash attention off. `batch`: tokens per decode call."""
+        """float32 [T, V] of one fresh sequence. `kv`: "f16", which is llama.cpp's default, or "f32", which
+        also turns flash attention off. `batch`: tokens per decode call."""
         return self.logits_of([ids], kv, batch)[0]
 
     def logits_of(

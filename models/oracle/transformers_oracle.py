@@ -1,8 +1,8 @@
 """Hugging Face transformers as an oracle for tiny models: exact, independent of llama.cpp and of edgeq.
 
 Builds the transformers model that a GGUF file stands for, weights dequantized by the `gguf` package, undoing
-what llama.cpp's converter does to a checkpoint (rotary pairs reordered for `llama`, one added to Gemma's norms).
-Needs torch, transformers and `gguf`.
+what llama.cpp's converter does to a checkpoint (rotary pairs reordered for `llama`, one added to Gemma's
+norms). Needs torch, transformers and `gguf`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Tiny random models and the golden outputs of other engines for them: what tests load.
 
-path = tiny_model("qwen3", tmp_path)  # a GGUF file
-wanted = golden("qwen3")  # ids, logits, greedy ids; see Golden
+`tiny_model("qwen3", folder)` gives the path of a GGUF file, `golden("qwen3")` what others answer for it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import lzma
 import os
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +112,7 @@ def golden(name: str) -> Golden:
 
 
 def golden_real(stem: str) -> dict[str, Any]:
-    """llama.cpp's answers for a real model, by the stem of its file: "engine", "options", "sha256" of the file,
+    """llama.cpp's answers for a real model, by the stem of its file: "engine", "options", "sha256",
     and "prompts", each with "text", "ids", "greedy", "greedy_margin", and "top": for some positions the "ids"
     and "logits" of the 20 highest, and the "logsumexp" of all, which turns a logit into a log-probability."""
     facts: dict[str, Any] = json.loads((GOLDEN / f"real-{stem}.json").read_text("utf-8"))

@@ -116,8 +116,9 @@ ARCHS = (
 )  # fmt: skip
 
 _FORMAT = Spec("", "llama", "format", width=256, ff=512)
-FORMATS = tuple(
-    replace(_FORMAT, name=f"format-{kind.name.lower()}", kind=kind) for kind in TensorType
-) + (replace(_FORMAT, name="format-nvfp4-scale", kind=TensorType.NVFP4, scales=True),)  # fmt: skip
+FORMATS = (
+    *(replace(_FORMAT, name=f"format-{kind.name.lower()}", kind=kind) for kind in TensorType),
+    replace(_FORMAT, name="format-nvfp4-scale", kind=TensorType.NVFP4, scales=True),
+)
 
 SPECS = {spec.name: spec for spec in (*ARCHS, *FORMATS)}

@@ -10,12 +10,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-CORPUS = """The quick brown fox jumps over the lazy dog, and the dog does not mind at all. There are other
-things that the fox could do in the morning: read a book, write a letter, or wait for the rain to stop. This is the
-text from which the tiny vocabularies learn their first merges. Der Fuchs und der Hund sind die besten Freunde
-in der Stadt. Le renard et le chien sont dans la maison avec les enfants. El zorro y el perro son amigos de la
-casa. for i in range(10): print(i) return self.value if value is not None else default. The rest of the text
-is there so that the and and the in and the on and the at are seen more than once or twice by the trainer."""
+CORPUS = """
+The quick brown fox jumps over the lazy dog, and the dog does not mind at all. There are other
+things that the fox could do in the morning: read a book, write a letter, or wait for the rain to
+stop. This is the text from which the tiny vocabularies learn their first merges. Der Fuchs und der
+Hund sind die besten Freunde in der Stadt. Le renard et le chien sont dans la maison avec les
+enfants. El zorro y el perro son amigos de la casa. for i in range(10): print(i) return self.value
+if value is not None else default. The rest of the text is there so that the and and the in and the
+on and the at are seen more than once or twice by the trainer.
+"""
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6  # token types as GGUF numbers them
 
