@@ -18,7 +18,7 @@ MAX_CONTEXT = 1 << 31  # positions are int32
 
 
 class Keys:
-    """Metadata keys of one architecture. `need` and `maybe` refuse wrong types and values out of range, by name."""
+    """Metadata keys of one architecture. Every getter refuses wrong types and values out of range, by name."""
 
     def __init__(self, metadata: Mapping[str, Any], arch: str) -> None:
         self.metadata = metadata
@@ -26,7 +26,7 @@ class Keys:
 
     def count(self, key: str, default: int | None = None, low: int = 1, high: int = MAX_WIDTH) -> int:
         """A whole number low ≤ n ≤ high."""
-        return self._check(key, self._get(key, default), int, lambda n: low <= n <= high, f"{low} to {high}")
+        return int(self._check(key, self._get(key, default), int, lambda n: low <= n <= high, f"{low} to {high}"))
 
     def counts(self, key: str, layers: int, default: int | None = None) -> tuple[int, ...]:
         """One count per layer; the file may hold one number for all, or an array of `layers` of them."""
@@ -35,17 +35,20 @@ class Keys:
             value = value.tolist() if len(value) == layers else value
         if isinstance(value, list):
             return tuple(self._check(key, v, int, lambda n: 1 <= n <= MAX_WIDTH, f"1 to {MAX_WIDTH}") for v in value)
-        return (self._check(key, value, int, lambda n: 1 <= n <= MAX_WIDTH, f"1 to {MAX_WIDTH} or {layers} of them"),) * layers
+        return (
+            self._check(key, value, int, lambda n: 1 <= n <= MAX_WIDTH, f"1 to {MAX_WIDTH} or {layers} of them"),
+        ) * layers
 
     def number(self, key: str, default: float | None = None, low: float = 0.0, high: float = math.inf) -> float:
         """A finite float low ≤ x < high (low itself allowed only when it is the default)."""
         value = self._get(key, default)
         if default is not None and value == default:
             return float(value)
-        return self._check(key, value, float, lambda x: low < x < high and math.isfinite(x), f"over {low:g}, finite")
+        ok = self._check(key, value, float, lambda x: low < x < high and math.isfinite(x), f"over {low:g}, finite")
+        return float(ok)
 
     def word(self, key: str, default: str) -> str:
-        return self._check(key, self._get(key, default), str, lambda s: len(s) <= 200, "at most 200 characters")
+        return str(self._check(key, self._get(key, default), str, lambda s: len(s) <= 200, "at most 200 characters"))
 
     def name(self, key: str) -> str:
         return f"{self.arch}.{key}"
@@ -136,7 +139,8 @@ def _rope_scaling(keys: Keys, context: int) -> RopeScaling:
     kind = keys.word("rope.scaling.type", "linear")
     if kind not in ("none", "linear", "yarn", "longrope"):
         raise ModelError(
-            f"metadata key {keys.name('rope.scaling.type')}: expected none, linear, yarn or longrope; found {shown(kind, 40)}"
+            f"metadata key {keys.name('rope.scaling.type')}: expected none, linear, yarn or longrope; "
+            f"found {shown(kind, 40)}"
         )
     factor = keys.number("rope.scaling.factor", 0.0) or keys.number("rope.scale_linear", 0.0) or 1.0
     return RopeScaling(

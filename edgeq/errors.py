@@ -76,7 +76,8 @@ def shown(text: object, limit: int = 200) -> str:
     """`text` made safe to print in an error: control and bidirectional characters escaped, at most `limit` long."""
     s = str(text)
     out = "".join(
-        c if c.isprintable() and not ("\u200e" <= c <= "\u200f" or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069")
+        c
+        if c.isprintable() and not ("\u200e" <= c <= "\u200f" or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069")
         else c.encode("unicode_escape", "backslashreplace").decode("ascii")
         for c in s[: limit + 1]
     )

@@ -33,8 +33,8 @@ class Model:
     `context`: positions that a session has by default; `trained_context`: what the model was made for."""
 
     def __init__(
-        self, path: str | os.PathLike[str], *, backend: str | Any = None, context: int | None = None, kv_type: str = "F16",
-        split: Sequence[tuple[int, str]] = (), options: Options | None = None,
+        self, path: str | os.PathLike[str], *, backend: str | Any = None, context: int | None = None,
+        kv_type: str = "F16", split: Sequence[tuple[int, str]] = (), options: Options | None = None,
     ) -> None:  # fmt: skip
         self.options = options or Options()
         self.file = gguf.open(path)
@@ -91,7 +91,7 @@ class Model:
             wanted //= 2
         if left and self.kv_bytes(wanted) > left:
             raise MemoryLimitError(
-                f"{self.kv_bytes(wanted)} bytes of keys and values for a context of {wanted}, {left} bytes of memory left; "
+                f"{self.kv_bytes(wanted)} bytes of keys and values for a context of {wanted}, {left} bytes left; "
                 "a smaller context or a quantized KV type needs less"
             )
         return wanted
@@ -112,7 +112,7 @@ class Model:
         return self.tokenizer.decode(ids)
 
     def logits(self, ids: Sequence[int], *, cancel: Cancel | None = None) -> np.ndarray:
-        """Logits after every position of a prompt: float32 [T, V], in one pass. Large for long prompts: see `logits_chunks`."""
+        """Logits after every position of a prompt: float32 [T, V]. Large for long prompts: see `logits_chunks`."""
         import numpy as np
 
         return np.concatenate(list(self.logits_chunks(ids, cancel=cancel)))
@@ -125,7 +125,9 @@ class Model:
         if bad := next((t for t in ids if not 0 <= t < self.vocab), None):
             raise UsageError(f"token id {bad}: expected 0 to {self.vocab - 1}")
         if len(ids) > self.context:
-            raise ContextError(f"prompt of {len(ids)} tokens, context of {self.context}: {len(ids) - self.context} too many")
+            raise ContextError(
+                f"prompt of {len(ids)} tokens, context of {self.context}: {len(ids) - self.context} too many"
+            )
         size = max(1, min(size, self.options.chunk))
         state = self.executable.new_state(1, min(self.context, len(ids)), self.kv_type)
         for at in range(0, len(ids), size):

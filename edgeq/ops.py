@@ -1,8 +1,8 @@
 """The op vocabulary: what a program can say. Owns formulas, operands and shapes; knows no model and no backend.
 
-Dimension letters: T tokens of the step, N output rows of the step, D model width, F feed-forward width, H query heads,
-K key/value heads, E head width, V vocabulary. Every buffer is float32 [T, width] (or [N, width]), row-major.
-`native/ops.gen.h` is emitted from these classes (`python -m edgeq.ops > native/ops.gen.h`); a test holds the two together.
+Dimension letters: T tokens of the step, N output rows of the step, D model width, F feed-forward width, H query
+heads, K key/value heads, E head width, V vocabulary. Every buffer is float32 [T, width] (or [N, width]), row-major.
+`native/ops.gen.h` is emitted from here (`python -m edgeq.ops > native/ops.gen.h`); a test holds the two together.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class Embed(Op):
 
 @dataclass(frozen=True)
 class RmsNorm(Op):
-    """For each run r of `width` values: out[r] = x[r] / √(mean(x[r]²) + eps) · weight.   x, out [T, n·width], weight [width]
+    """For each run r of `width` values: out[r] = x[r] / √(mean(x[r]²) + eps) · weight.
 
+    x, out [T, n·width], weight [width].
     `width` is D for a layer's norm and E where every head is normalized by itself. (Zhang and Sennrich 2019.)"""
 
     x: In
@@ -82,8 +83,9 @@ class Linear(Op):
 
 @dataclass(frozen=True)
 class RopeTable(Op):
-    """out[t, i] = mscale · cos(p·f_i), out[t, R/2 + i] = mscale · sin(p·f_i), p = position[t].   freqs [R/2], out [T, R]
+    """out[t, i] = mscale · cos(p·f_i), out[t, R/2 + i] = mscale · sin(p·f_i), p = position[t].
 
+    freqs [R/2], out [T, R].
     All RoPE scalings (linear, llama3, yarn, longrope) are choices of f and mscale, made when the model is lowered."""
 
     freqs: Weight
@@ -93,8 +95,9 @@ class RopeTable(Op):
 
 @dataclass(frozen=True)
 class Rope(Op):
-    """Turns component pairs (a, b) of every head by the table: (a·cos - b·sin, a·sin + b·cos).   x, out [T, n·E], table [T, R]
+    """Turns component pairs (a, b) of every head by the table: (a·cos - b·sin, a·sin + b·cos).
 
+    x, out [T, n·E], table [T, R].
     The first R components of each head turn, the rest pass through. x and out may be one buffer. (Su et al. 2021.)"""
 
     x: In
@@ -149,7 +152,7 @@ class Add(Op):
 
 @dataclass(frozen=True)
 class Scale(Op):
-    """out = scale[0] · x.   x, out [·, width], scale [1]: the second-level scale that NVFP4 files keep beside a weight"""
+    """out = scale[0] · x.   x, out [·, width], scale [1]  (the second-level scale of a weight in NVFP4 files)"""
 
     x: In
     scale: Weight
@@ -250,14 +253,12 @@ def snake(op: type[Op]) -> str:
 
 
 def c_header() -> str:
-    """The C declaration of the vocabulary: one enum of kinds, one struct per op, one union. No directives (cffi reads it)."""
+    """The C declaration of the vocabulary: an enum of kinds, a struct per op, a union. cffi reads it: no directives."""
     lines = ["/* Made from edgeq/ops.py by `python -m edgeq.ops`. Do not edit. */", "enum eq_op_kind {"]
     lines += [f"    EQ_OP_{snake(op).upper()} = {i}," for i, op in enumerate(OPS)]
     lines += [f"    EQ_OP_COUNT = {len(OPS)}", "};", ""]
     for op in OPS:
-        members = "".join(
-            f" {'float' if f.type == 'float' else 'int32_t'} {f.name};" for f in fields(op)
-        )
+        members = "".join(f" {'float' if f.type == 'float' else 'int32_t'} {f.name};" for f in fields(op))
         lines.append(f"typedef struct {{{members} }} eq_op_{snake(op)};")
     lines += ["", "typedef struct {", "    int32_t kind;", "    int32_t layer;", "    union {"]
     lines += [f"        eq_op_{snake(op)} {snake(op)};" for op in OPS]

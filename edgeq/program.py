@@ -1,4 +1,4 @@
-"""A program: a flat, immutable, printable list of ops over named buffers. Made once per model, the same for every backend.
+"""A program: a flat, immutable, printable list of ops over named buffers, made once per model for every backend.
 
 Owns the data and its checks, and the `Builder` that architectures write it with. Knows no format, no backend, no file.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Any
 
 from edgeq import ops
 from edgeq.errors import ModelError
@@ -33,7 +34,7 @@ class TensorRef:
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """Keys and values of one layer: [positions, K, E] each. A window of 0 keeps all positions, else the last `window`."""
+    """Keys and values of a layer: [positions, K, E] each. A window of 0 keeps all positions, else the last `window`."""
 
     layer: int
     kv_heads: int
@@ -71,13 +72,13 @@ class Program:
         return rows
 
     def _argument(self, op: Op, name: str, kind: str) -> str:
-        value = getattr(op, name)
+        value: Any = getattr(op, name)
         if kind in ("int", "float"):
             return f"{name}={value:g}"
         if value == NONE:
             return f"{name}=none"
         if kind == "In":
-            return self.buffers[value].name
+            return str(self.buffers[value].name)
         if kind == "Weight":
             t = self.tensors[value]
             return f"{t.name}[{'×'.join(map(str, t.shape))}]"
@@ -194,7 +195,7 @@ class Builder:
 
 
 def validate(program: Program) -> None:
-    """Raises ModelError if an op refers to what is not there, reads a buffer before it is written, or a width is off."""
+    """Raises ModelError if an op refers to what is not there, reads what is not written yet, or a width is off."""
     limits = {"In": len(program.buffers), "Out": len(program.buffers), "Weight": len(program.tensors),
               "Cache": len(program.caches)}  # fmt: skip
     written = set(program.inputs)

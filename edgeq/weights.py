@@ -57,7 +57,7 @@ class Weights:
         return int(shape[0])
 
     def check(self, program: Program) -> None:
-        """Every tensor of the program is there, has the wanted shape and a format that ops can read; none is left over."""
+        """Every tensor of the program is there, with the wanted shape and a format that ops read; none is left over."""
         for ref in program.tensors:
             if ref.values is not None:
                 continue
@@ -72,8 +72,8 @@ class Weights:
         for name in self.file.tensors:
             if name not in used and not name.endswith(IGNORED) and not name.startswith("rope_factors_"):
                 raise ModelError(
-                    f"tensor {shown(name)} is not part of a {shown(self.file.metadata['general.architecture'])} model as "
-                    "edgeq knows it; leaving it out would run another model"
+                    f"tensor {shown(name)} is not part of this architecture as edgeq knows it; leaving it out would "
+                    "run another model"
                 )
 
     def _check_formats(self, program: Program, op: Op) -> None:
@@ -84,4 +84,6 @@ class Weights:
             fmt = self[ref.name].format
             if not fmt.linear:
                 role = "embedding" if isinstance(op, Embed) else "weight" if len(ref.shape) == 2 else "vector"
-                raise ModelError(f"tensor {ref.name}: format {fmt.name} cannot be the {role} of a layer; requantize the model")
+                raise ModelError(
+                    f"tensor {ref.name}: format {fmt.name} cannot be the {role} of a layer; requantize the model"
+                )

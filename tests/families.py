@@ -38,8 +38,8 @@ VOCAB, WIDTH, HEADS, FF, LAYERS = 96, 64, 4, 96, 7
 
 
 def metadata(family: str, **more: Any) -> dict[str, Any]:
-    common = {"block_count": LAYERS, "embedding_length": WIDTH, "attention.head_count": HEADS, "feed_forward_length": FF,
-              "context_length": 512, "attention.layer_norm_rms_epsilon": 1e-5}  # fmt: skip
+    common = {"block_count": LAYERS, "embedding_length": WIDTH, "attention.head_count": HEADS,
+              "feed_forward_length": FF, "context_length": 512, "attention.layer_norm_rms_epsilon": 1e-5}  # fmt: skip
     values = {**common, **FAMILIES[family], **more}
     return {"general.architecture": family, **{f"{family}.{k}": v for k, v in values.items() if v is not None}}
 

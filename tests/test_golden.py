@@ -48,7 +48,9 @@ def test_reference_equals_transformers(name: str, folder: Path) -> None:
     if g.exact is not None:
         assert rms(exact[: len(g.exact)], g.exact) < 1e-4
         assert (exact[: len(g.exact)].argmax(1) == g.exact.argmax(1)).all()
-    assert rms(exact[: len(g.logits)], g.logits) < 0.05  # llama.cpp rounds activations to 8 bits where weights are quantized
+    assert (
+        rms(exact[: len(g.logits)], g.logits) < 0.05
+    )  # llama.cpp rounds activations to 8 bits where weights are quantized
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

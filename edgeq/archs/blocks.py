@@ -1,4 +1,4 @@
-"""Blocks that two or more architectures share, and the rotary frequencies. Takes switches, never an architecture's name."""
+"""Blocks that two or more architectures share, and the rotary frequencies. They take switches, never a name."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def rotary_frequencies(
 ) -> tuple[list[float], float]:
     """Angles per position of the dim/2 component pairs, and the factor on cos and sin.
 
-    f_i = base^(-2i/dim) / factors_i, slowed by 1/factor for linear scaling; YaRN (Peng et al. 2023) keeps the fast pairs
-    and slows the slow ones, with a ramp between. `factors` are llama3's rope_freqs or longrope's, one per pair."""
+    f_i = base^(-2i/dim) / factors_i, slowed by 1/factor for linear scaling; YaRN (Peng et al. 2023) keeps the fast
+    pairs and slows the slow ones, with a ramp between. `factors`: llama3's rope_freqs or longrope's, one per pair."""
     freqs = [base ** (-2.0 * i / dim) / (factors[i] if factors else 1.0) for i in range(dim // 2)]
     if scaling.kind != "yarn":
         return [f / scaling.factor for f in freqs], scaling.attn_factor
@@ -63,7 +63,7 @@ def rope_factors(cfg: Config, tensors: Tensors, context: int) -> list[float] | N
 
 
 def project(b: Builder, tensors: Tensors, name: str, x: int, rows: int, cols: int) -> int:
-    """x [T, cols] times the weight `name` [rows, cols], with its second-level scale and its bias where the file has them."""
+    """x [T, cols] times the weight `name` [rows, cols], with second-level scale and bias where the file has them."""
     scale, bias = maybe(b, tensors, f"{name}.scale", 1), maybe(b, tensors, f"{name}.bias", rows)
     weight = b.tensor(f"{name}.weight", rows, cols)
     if scale == NONE:
@@ -106,4 +106,6 @@ def head(b: Builder, tensors: Tensors, cfg: Config, x: int, vocab: int) -> int:
     x = b.norm("result_norm", x, b.tensor("output_norm.weight", cfg.width), cfg.eps)
     if "output.weight" in tensors:
         return project(b, tensors, "output", x, vocab, cfg.width)
-    return b.linear("output", x, b.tensor("token_embd.weight", vocab, cfg.width), vocab, maybe(b, tensors, "output.bias", vocab))
+    return b.linear(
+        "output", x, b.tensor("token_embd.weight", vocab, cfg.width), vocab, maybe(b, tensors, "output.bias", vocab)
+    )

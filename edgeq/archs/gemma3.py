@@ -7,6 +7,7 @@ attend to a sliding window with their own rotary base, every sixth to everything
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from edgeq.archs import blocks
 from edgeq.config import Config, Keys, RopeScaling
@@ -18,12 +19,14 @@ LAYERS_27B = 62  # this size alone scales queries by its width per head, as Goog
 
 
 def windows(keys: Keys, layers: int) -> list[int]:
-    """Window of each layer, 0 where it attends to everything. The file may name the pattern; else every sixth is full."""
+    """Window of each layer, 0 where it attends to everything: as the file says, else every sixth layer is full."""
     window = keys.count("attention.sliding_window", 0, low=0, high=(1 << 31) - 1)
-    pattern = keys.metadata.get(keys.name("attention.sliding_window_pattern"))
+    pattern: Any = keys.metadata.get(keys.name("attention.sliding_window_pattern"))
     if hasattr(pattern, "tolist"):
         if len(pattern) != layers:
-            raise ModelError(f"{keys.name('attention.sliding_window_pattern')}: {len(pattern)} entries, expected {layers}")
+            raise ModelError(
+                f"{keys.name('attention.sliding_window_pattern')}: {len(pattern)} entries, expected {layers}"
+            )
         return [window if local else 0 for local in pattern.tolist()]
     every = keys.count("attention.sliding_window_pattern", 6, high=layers + 6)
     return [window if layer % every < every - 1 else 0 for layer in range(layers)]
@@ -37,11 +40,11 @@ def lower(keys: Keys, tensors: blocks.Tensors, vocab: int, context: int) -> Prog
     full = b.rope_table("rope", *blocks.rotary_frequencies(cfg.rope_dim, cfg.rope_base, cfg.rope))
     local_base = keys.number("rope.freq_base_swa", 10000.0)
     local = b.rope_table("rope_local", *blocks.rotary_frequencies(cfg.rope_dim, local_base, RopeScaling()))
-    x = b.embed(b.tensor("token_embd.weight", vocab, cfg.width), cfg.width, math.sqrt(cfg.width))
+    x: int = b.embed(b.tensor("token_embd.weight", vocab, cfg.width), cfg.width, math.sqrt(cfg.width))
     for layer, window in enumerate(windows(keys, cfg.layers)):
         b.layer = layer
         p = f"blk.{layer}."
-        h = b.norm(f"{p}attn_norm", x, b.tensor(f"{p}attn_norm.weight", cfg.width), cfg.eps)
+        h: int = b.norm(f"{p}attn_norm", x, b.tensor(f"{p}attn_norm.weight", cfg.width), cfg.eps)
         h = blocks.attention(
             b, tensors, cfg, layer, h, local if window else full, style=RopeStyle.HALVES,
             scale=1.0 / math.sqrt(per_head), qk_norm=True, window=window,

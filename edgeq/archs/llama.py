@@ -18,7 +18,9 @@ def lower(keys: Keys, tensors: blocks.Tensors, vocab: int, context: int) -> Prog
     """The program of a model of `vocab` tokens, for a context of `context` positions."""
     cfg = Config.read(keys)
     if cfg.rope_dim != cfg.head_dim:
-        raise ModelError(f"{keys.name('rope.dimension_count')} is {cfg.rope_dim}, expected the head width {cfg.head_dim}")
+        raise ModelError(
+            f"{keys.name('rope.dimension_count')} is {cfg.rope_dim}, expected the head width {cfg.head_dim}"
+        )
     return decoder(keys, cfg, tensors, vocab, context, RopeStyle.PAIRS, qk_norm=False)
 
 
@@ -32,11 +34,11 @@ def decoder(
         cfg.rope_dim, cfg.rope_base, cfg.rope, blocks.rope_factors(cfg, tensors, context)
     )
     table = b.rope_table("rope", freqs, mscale)
-    x = b.embed(b.tensor("token_embd.weight", vocab, cfg.width), cfg.width)
+    x: int = b.embed(b.tensor("token_embd.weight", vocab, cfg.width), cfg.width)
     for layer in range(cfg.layers):
         b.layer = layer
         p = f"blk.{layer}."
-        h = b.norm(f"{p}attn_norm", x, b.tensor(f"{p}attn_norm.weight", cfg.width), cfg.eps)
+        h: int = b.norm(f"{p}attn_norm", x, b.tensor(f"{p}attn_norm.weight", cfg.width), cfg.eps)
         h = blocks.attention(b, tensors, cfg, layer, h, table, style=style, scale=scale, qk_norm=qk_norm)
         x = b.sum(f"{p}ffn_inp", x, h)
         h = b.norm(f"{p}ffn_norm", x, b.tensor(f"{p}ffn_norm.weight", cfg.width), cfg.eps)

@@ -1,4 +1,4 @@
-"""Backends by name: the built-in ones, and those that other packages add under the entry point group `edgeq.backends`."""
+"""Backends by name: the built-in ones, and those of other packages (entry point group `edgeq.backends`)."""
 
 from __future__ import annotations
 

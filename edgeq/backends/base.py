@@ -52,7 +52,9 @@ class Batch:
     outputs: Sequence[int]
 
     @classmethod
-    def single(cls, tokens: Sequence[int], start: int, sequence: int = 0, outputs: Sequence[int] | None = None) -> Batch:
+    def single(
+        cls, tokens: Sequence[int], start: int, sequence: int = 0, outputs: Sequence[int] | None = None
+    ) -> Batch:
         """Consecutive tokens of one sequence from position `start`; by default the last row is wanted."""
         n = len(tokens)
         return cls(tokens, range(start, start + n), [sequence] * n, [n - 1] if outputs is None else outputs)
@@ -108,7 +110,7 @@ class State(ABC):
     def reusable(self, length: int, wanted: int) -> int:
         """How many of `wanted` leading positions a sequence of `length` can go back to: `wanted`, or 0.
 
-        A sliding-window layer has overwritten what lies far behind; going back further than that means starting over."""
+        A sliding-window layer has overwritten what lies far behind; going back further means starting over."""
         if wanted >= length:
             return length
         for cache, ring in zip(self.program.caches, self.rings):
@@ -144,7 +146,7 @@ class Backend(Protocol):
     name: str
 
     def supports(self, op: type[Op], formats: frozenset[str]) -> bool:
-        """Whether the op runs with weights of these formats. A fused op that is declined stays a sequence of plain ones."""
+        """Whether the op runs with weights of these formats. A declined fused op stays a sequence of plain ones."""
         ...
 
     def compile(self, program: Program, weights: WeightSource, options: Options) -> Executable:

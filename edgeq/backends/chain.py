@@ -100,7 +100,9 @@ def compile_chain(
         formats = weights.formats(part)
         for op in {type(op) for op in part.ops}:
             if not backend.supports(op, formats):
-                raise BackendError(f"backend {backend.name} does not run {op.__name__} with {', '.join(sorted(formats))}")
+                raise BackendError(
+                    f"backend {backend.name} does not run {op.__name__} with {', '.join(sorted(formats))}"
+                )
         fused = fuse(part, lambda op, b=backend, f=formats: b.supports(op, f))  # type: ignore[misc]
         compiled.append(backend.compile(fused, weights, options))
     return ChainExecutable(program, compiled)

@@ -38,7 +38,9 @@ class NativeState(State):
         )
         if not handle:
             text = ffi.string(message).decode()
-            raise MemoryLimitError(text) if text.startswith("no memory") else UsageError(text or "no memory for a state")
+            raise (
+                MemoryLimitError(text) if text.startswith("no memory") else UsageError(text or "no memory for a state")
+            )
         self.handle = ffi.gc(handle, lib.eq_state_free)
 
     @property
@@ -145,11 +147,13 @@ class NativeExecutable(Executable):
     ) -> list[np.ndarray]:
         import numpy as np
 
-        ffi, lib = _lib.ffi, _lib.lib
+        ffi = _lib.ffi
         if not isinstance(state, NativeState) or state.executable is not self:
             raise BackendError("native backend: the state belongs to another executable")
         check_batch(self.program, state, batch, self.chunk)
-        columns = [ffi.new("int32_t[]", list(c)) for c in (batch.tokens, batch.positions, batch.sequences, batch.outputs)]
+        columns = [
+            ffi.new("int32_t[]", list(c)) for c in (batch.tokens, batch.positions, batch.sequences, batch.outputs)
+        ]
         c_batch = ffi.new("eq_batch *", [*columns, len(batch.tokens), len(batch.outputs)])
         given = [np.ascontiguousarray(x, np.float32) for x in inputs]
         for x, h in zip(given, self.program.inputs, strict=True):
@@ -169,7 +173,14 @@ class NativeExecutable(Executable):
         watched = threading.current_thread() is threading.main_thread() and lib.eq_interrupt_watch(word)
         try:
             status = lib.eq_step(
-                self.handle, state.handle, batch, ffi.cast("float const *const *", sources), targets, word, message, MESSAGE
+                self.handle,
+                state.handle,
+                batch,
+                ffi.cast("float const *const *", sources),
+                targets,
+                word,
+                message,
+                MESSAGE,
             )
         finally:
             if watched:

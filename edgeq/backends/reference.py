@@ -1,7 +1,7 @@
-"""The reference backend: NumPy on dequantized weights. It defines what every op means. Slow on purpose; every test's oracle.
+"""The reference backend: NumPy on dequantized weights. It defines what every op means; every test's oracle.
 
-`dtype` float32 or float64 is the arithmetic; keys and values are kept in it whatever the wanted KV type, unless the type
-is F16, which rounds them.
+Slow on purpose. `dtype`, float32 or float64, is the arithmetic; keys and values are kept in it, or rounded to F16 where
+that is the KV type.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ import numpy as np
 
 from edgeq import ops, quants
 from edgeq.backends.base import (
-    Batch, Cancel, Executable, Options, State, WeightSource, check_batch, program_vocab, ring_size,
+    Batch,
+    Cancel,
+    Executable,
+    Options,
+    State,
+    WeightSource,
+    check_batch,
+    program_vocab,
+    ring_size,
 )  # fmt: skip
 from edgeq.errors import BackendError, Cancelled, UsageError
 from edgeq.ops import NONE, Act, Op, RopeStyle
@@ -61,12 +69,13 @@ class Step:
     """One step of a program: buffers by handle, weights by handle, and the batch."""
 
     def __init__(self, executable: ReferenceExecutable, state: ReferenceState, batch: Batch) -> None:
-        self.program, self.state, self.dtype = executable.program, state, executable.dtype
-        self.weight = executable.weight
+        self.program, self.state = executable.program, state
+        self.dtype: Any = executable.dtype
+        self.weight: Callable[[int], Array] = executable.weight
         self.tokens = np.asarray(batch.tokens, np.int64)
         self.positions = np.asarray(batch.positions, np.int64)
         self.sequences = np.asarray(batch.sequences, np.int64)
-        self.outputs = np.asarray(batch.outputs, np.int64)
+        self.outputs: Array = np.asarray(batch.outputs, np.int64)
         self.buffers: dict[int, Array] = {}
 
 
@@ -77,7 +86,8 @@ def embed(s: Step, op: ops.Embed) -> None:
 def rms_norm(x: Array, weight: Array, width: int, eps: float) -> Array:
     runs = x.reshape(len(x), -1, width)
     scale = 1 / np.sqrt(np.mean(runs * runs, axis=-1, keepdims=True) + x.dtype.type(eps))
-    return (runs * scale * weight).reshape(x.shape)
+    out: Array = (runs * scale * weight).reshape(x.shape)
+    return out
 
 
 def linear(s: Step, x: Array, weight: int, bias: int) -> Array:
@@ -94,7 +104,7 @@ def rope_table(s: Step, op: ops.RopeTable) -> None:
 def rope(x: Array, table: Array, head_dim: int, style: int) -> Array:
     half = table.shape[1] // 2
     cos, sin = table[:, None, :half], table[:, None, half:]
-    out = x.reshape(len(x), -1, head_dim).copy()
+    out: Array = x.reshape(len(x), -1, head_dim).copy()
     first, second = (slice(0, 2 * half, 2), slice(1, 2 * half, 2))
     if style == RopeStyle.HALVES:
         first, second = slice(0, half), slice(half, 2 * half)
@@ -136,9 +146,11 @@ def attend(s: Step, op: ops.Attend) -> None:
 def glu(gate: Array, up: Array, act: int) -> Array:
     if act == Act.SILU:
         with np.errstate(over="ignore"):  # exp(-x) of a large negative x is inf, and the quotient rightly 0
-            return gate / (1 + np.exp(-gate)) * up
+            silu: Array = gate / (1 + np.exp(-gate)) * up
+            return silu
     inner = np.sqrt(2 / np.pi).astype(gate.dtype) * (gate + gate.dtype.type(0.044715) * gate**3)
-    return gate.dtype.type(0.5) * gate * (1 + np.tanh(inner)) * up
+    gelu: Array = gate.dtype.type(0.5) * gate * (1 + np.tanh(inner)) * up
+    return gelu
 
 
 def qkv(s: Step, op: ops.Qkv) -> None:

@@ -13,6 +13,7 @@ from edgeq import ops
 from edgeq.ops import NONE, In, Op
 from edgeq.program import Program, validate
 
+
 def fuse(program: Program, supports: Callable[[type[Op]], bool]) -> Program:
     """The program with every fusion that `supports` allows. Outputs and caches are the same as before."""
     graph = _Graph(program)

@@ -15,7 +15,7 @@ def place(program: Program) -> tuple[list[int], int]:
 
     Inputs and outputs live for the whole step."""
     last: dict[int, int] = {h: len(program.ops) for h in (*program.inputs, *program.outputs)}
-    first: dict[int, int] = {h: -1 for h in program.inputs}
+    first: dict[int, int] = dict.fromkeys(program.inputs, -1)
     for index, op in enumerate(program.ops):
         for h in op.handles("Out"):
             first.setdefault(h, index)

@@ -31,7 +31,9 @@ def split(program: Program, starts: Sequence[int]) -> list[Program]:
     return parts
 
 
-def _part(program: Program, low: int, high: int, inputs: tuple[int, ...], last: bool) -> tuple[Program, tuple[int, ...]]:
+def _part(
+    program: Program, low: int, high: int, inputs: tuple[int, ...], last: bool
+) -> tuple[Program, tuple[int, ...]]:
     mine = [(op, layer) for op, layer in zip(program.ops, program.layer_of) if low <= layer < high]
     wanted = {h for op, _ in mine for h in op.handles("In")}
     if low > -1:
@@ -55,5 +57,3 @@ def _part(program: Program, low: int, high: int, inputs: tuple[int, ...], last: 
 def _repeatable(op: Op) -> bool:
     """Made from the step's positions alone, and small: cheaper to make again than to carry over."""
     return not op.handles("In") and not isinstance(op, Embed) and bool(op.handles("Out"))
-
-

@@ -33,7 +33,16 @@ def batch(tokens: int, start: int = 0, sequence: int = 0) -> Batch:
 def test_linear(fmt: str, isa: str) -> None:
     rng = np.random.default_rng(1)
     block = max(32, quants.FORMATS[fmt].block)
-    for rows, blocks, tokens in ((1, 1, 1), (5, 3, 2), (4, 2, 3), (7, 1, 5), (67, 2, 16), (13, 5, 17), (100, 3, 45), (6, 20, 33)):
+    for rows, blocks, tokens in (
+        (1, 1, 1),
+        (5, 3, 2),
+        (4, 2, 3),
+        (7, 1, 5),
+        (67, 2, 16),
+        (13, 5, 17),
+        (100, 3, 45),
+        (6, 20, 33),
+    ):
         cols = block * blocks + (5 if fmt in FLOATS else 0)
         x = rng.standard_normal((tokens, cols)).astype(np.float32)
         x[:, 3] *= 50  # an outlier, as activations have them
@@ -97,7 +106,9 @@ def test_fused_linears_equal_their_parts(fmt: str, isa: str) -> None:
         weights = filled(rng, [("w", (96, 256)), ("g", (96, 256)), ("b", (96,))], {}, fmt, 0.2)
         for kind in (ops.Act.SILU, ops.Act.GELU):
             made = program(lambda b, k=kind: gate_up(b, k))
-            near(run(made, weights, [x], batch(tokens), isa=isa)[0], run(made, weights, [x], batch(tokens))[0], 2 * SHARE)
+            near(
+                run(made, weights, [x], batch(tokens), isa=isa)[0], run(made, weights, [x], batch(tokens))[0], 2 * SHARE
+            )
         made = program(linear_add)
         near(run(made, weights, [x, residual], batch(tokens), isa=isa)[0],
              run(made, weights, [x, residual], batch(tokens))[0], SHARE)  # fmt: skip
@@ -183,7 +194,9 @@ def test_embed_and_take_rows(isa: str) -> None:
         near(run(made, weights, [], wanted_rows, isa=isa)[0], run(made, weights, [], wanted_rows)[0], 1e-6)
 
 
-def attention(b: Builder, heads: int, kv_heads: int, e: int, window: int, softcap: float) -> tuple[list[int], list[int]]:
+def attention(
+    b: Builder, heads: int, kv_heads: int, e: int, window: int, softcap: float
+) -> tuple[list[int], list[int]]:
     q, k, v = b.buffer("q", heads * e), b.buffer("k", kv_heads * e), b.buffer("v", kv_heads * e)
     cache = b.cache(kv_heads, e, window)
     b.kv_write(k, v, cache)
@@ -235,7 +248,9 @@ def test_attention_over_several_segments_and_two_sequences(isa: str) -> None:
     found = run(made, MemoryWeights(), values, both, isa=isa, before=steps, context=2304)[0]
     near(found, wanted, 3e-6)
     alone = Batch([0] * 3, [2200, 2201, 2202], [1, 1, 1], range(3))
-    again = run(made, MemoryWeights(), [v[3:] for v in values], alone, isa=isa, before=steps, context=2304, threads=4)[0]
+    again = run(made, MemoryWeights(), [v[3:] for v in values], alone, isa=isa, before=steps, context=2304, threads=4)[
+        0
+    ]
     assert np.array_equal(again, found[3:])
 
 
@@ -254,12 +269,14 @@ def test_qkv(normed: bool, style: ops.RopeStyle, isa: str) -> None:
         cache = b.cache(kv_heads, e)
         named = {n: b.tensor(n, *s) for n, s in refs}
         norms = (named["qn"], named["kn"]) if normed else (Weight(NONE),) * 2
-        b.add(ops.Qkv(In(x), In(table), named["q"], named["bq"], named["k"], Weight(NONE), named["v"], named["bv"], *norms,
-                      Out(q), cache, heads, e, int(style), 1e-5))  # fmt: skip
+        b.add(ops.Qkv(In(x), In(table), named["q"], named["bq"], named["k"], Weight(NONE), named["v"], named["bv"],
+                      *norms, Out(q), cache, heads, e, int(style), 1e-5))  # fmt: skip
         return [x], [q, b.attend("out", q, cache, heads, e**-0.5)]
 
     made = program(build)
     for tokens in (1, 5, 30):
         x = rng.standard_normal((tokens, width)).astype(np.float32)
-        for found, wanted in zip(run(made, weights, [x], batch(tokens), isa=isa), run(made, weights, [x], batch(tokens))):
+        for found, wanted in zip(
+            run(made, weights, [x], batch(tokens), isa=isa), run(made, weights, [x], batch(tokens))
+        ):
             near(found, wanted, 3 * SHARE)

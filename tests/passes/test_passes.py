@@ -22,7 +22,9 @@ def logits(program: Program, source: Program | None = None) -> np.ndarray:
     executable = ReferenceBackend(np.float64).compile(program, weights(source or program), Options(chunk=64))
     state = executable.new_state(1, 128, "F32")
     first = executable.step(state, Batch.single(TOKENS[:20], 0, outputs=range(20)))[0]
-    return np.concatenate([first, *(executable.step(state, Batch.single([t], i))[0] for i, t in enumerate(TOKENS[20:], 20))])
+    return np.concatenate(
+        [first, *(executable.step(state, Batch.single([t], i))[0] for i, t in enumerate(TOKENS[20:], 20))]
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
