@@ -74,7 +74,8 @@ def _open() -> tuple[Any, Any, str | None]:
     try:
         from edgeq._native._abi import ffi
 
-        lib = ffi.dlopen(file)
+        # Kept until the process ends: objects that outlive this module still call their destructors in it.
+        lib = ffi.dlopen(file, getattr(os, "RTLD_NOW", 0) | getattr(os, "RTLD_NODELETE", 0))
         return lib, ffi, _mismatch(lib, ffi)
     except (ImportError, OSError, AttributeError, SystemError, ValueError) as error:
         return None, None, " ".join(f"{file}: {error}".split())

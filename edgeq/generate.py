@@ -1,18 +1,21 @@
-"""The token loop: prompt in, pieces of text out, until an end token, a stop string, a limit, or the caller says so.
+"""The token loop: prompt in, pieces of text out, until an end token, a stop string, a limit, or the
+caller says so.
 
-Owns streaming, stop strings, finish reasons, usage and timings. Sequences and caches are the session's affair.
+Owns streaming, stop strings, finish reasons, usage and timings. Sequences and caches are the session's
+affair.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeq.backends.base import Cancel
-from edgeq.errors import Cancelled, ContextError, UsageError
+from edgeq.errors import Cancelled, ContextError, UsageError, shown
+from edgeq.session import whole_numbers
 
 if TYPE_CHECKING:
     from edgeq.sampling import Sampling
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """One token of an answer. `text` may be empty while a character or a stop string is incomplete."""
+    """One token of an answer. `text` may be empty while a character or a stop string is incomplete.
+
+    logprob: natural logarithm of its probability by the model alone; top: (id, log-probability), most
+    probable first. What is still held back when an end token comes is written by a last piece, whose id
+    is that token."""
 
     text: str
     id: int
@@ -31,7 +38,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens: of the prompt, of those the ones that were still held, and generated ones."""
+    """Tokens: of the prompt, of those the ones that were still held, and generated ones (an end token is
+    none)."""
 
     prompt: int
     cached: int
@@ -40,7 +48,9 @@ class Usage:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds: running the prompt, until the first token was chosen, and for all tokens after the first."""
+    """Seconds: running the prompt, until the first token was chosen, and for all tokens after the first.
+
+    The time that the caller takes between pieces does not count."""
 
     prompt: float
     first_token: float
@@ -52,55 +62,73 @@ class Limits:
     """Where an answer ends besides at an end token: `max_tokens` None is as far as the context goes."""
 
     max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
+    stop: str | Sequence[str] = ()
     ignore_end: bool = False
 
     def __post_init__(self) -> None:
         n = self.max_tokens
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
-            raise UsageError(f"max_tokens: expected a whole number from 0 or None, found {n!r}")
+            raise UsageError(
+                f"max_tokens: expected a whole number from 0 or None, found {shown(repr(n), 40)}"
+            )
 
 
 class Generation:
-    """An answer in the making: iterate it (also with `async for`); close it, or use it as a context manager, to stop.
+    """An answer in the making: iterate it (also with `async for`); close it, or use it as a context
+    manager, to stop.
 
-    When it has ended: `finish_reason` ("stop": an end token or stop string, "length": max_tokens, "context": no room is
-    left, "cancelled"), `usage`, `timings`, `ids` and `text`. With `details` it yields `Piece`, else str (never empty)."""
+    When it has ended: `finish_reason` ("stop": an end token or stop string, "length": max_tokens,
+    "context": no room is left, "cancelled", "error": an exception ended it), `usage`, `timings`, `ids`
+    and `text`. With `details` it yields `Piece`, else str (never empty). A `cancel` flag of the caller's
+    that is set stays set: clear it to use it again."""
 
     def __init__(
-        self, session: Session, prompt: Sequence[int], sampling: Sampling, limits: Limits, *, seed: int | None = None,
-        details: bool = False, top_logprobs: int = 0, sequence: int = 0, cancel: Cancel | None = None,
+        self, session: Session, prompt: Sequence[int], sampling: Sampling, limits: Limits, *,
+        seed: int | None = None, details: bool = False, top_logprobs: int = 0, sequence: int = 0,
+        cancel: Cancel | None = None,
     ) -> None:  # fmt: skip
         from edgeq.sampling import Sampler
         from edgeq.stop import StopStrings
 
         self.session, self.sequence = session, sequence
-        self.prompt = list(prompt)
+        self.prompt = whole_numbers(prompt)
         if not self.prompt:
-            raise UsageError("a prompt of no tokens: expected at least one; a model without BOS needs some text")
+            raise UsageError(
+                "a prompt of no tokens: expected at least one; a model without BOS needs some text"
+            )
         if len(self.prompt) > session.context:
             over = len(self.prompt) - session.context
-            raise ContextError(f"prompt of {len(self.prompt)} tokens, context of {session.context}: {over} too many")
-        tokenizer = session.model.tokenizer
-        self.sampler = Sampler(sampling, session.model.vocab, seed, self.prompt, tokenizer.token_bytes)
+            raise ContextError(
+                f"prompt of {len(self.prompt)} tokens, context of {session.context}: {over} too many; "
+                "shorten it or ask for a larger context"
+            )
+        self._edition = session.edition(sequence)
+        tokenizer, vocab = session.model.tokenizer, session.model.vocab
+        if not isinstance(top_logprobs, int) or not 0 <= top_logprobs <= vocab:
+            raise UsageError(f"top_logprobs: expected 0 to {vocab}, found {shown(repr(top_logprobs), 40)}")
+        self.sampler = Sampler(sampling, vocab, seed, self.prompt, tokenizer.token_bytes)
         self.finish_reason: str | None = None
         self.ids: list[int] = []
         self.text = ""
         self.usage = Usage(len(self.prompt), 0, 0)
         self.timings = Timings(0.0, 0.0, 0.0)
-        self.cancel_flag = cancel or Cancel()
+        self.cancel_flag = Cancel() if cancel is None else cancel  # an unset flag is false
         self._limits, self._details, self._top = limits, details, top_logprobs
         self._stops = StopStrings(limits.stop)
-        self._stream = tokenizer.stream()
+        self._stream = tokenizer.stream(at_start=False)
         self._ends = frozenset() if limits.ignore_end else tokenizer.end_ids
         self._run = self._pieces()
+        self._turn = threading.RLock()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         while True:
-            piece = next(self._run)
+            with self._turn:
+                if self._run.gi_running:
+                    raise UsageError("an answer cannot be continued from within itself (a hook)")
+                piece = next(self._run)
             if self._details or piece.text:
                 return piece if self._details else piece.text
 
@@ -108,10 +136,16 @@ class Generation:
         return self
 
     async def __anext__(self) -> Any:
+        import asyncio
+        from contextlib import suppress
+
+        step = asyncio.ensure_future(asyncio.to_thread(next, self, None))
         try:
-            piece = await asyncio.to_thread(next, self, None)
+            piece = await asyncio.shield(step)
         except asyncio.CancelledError:
             self.cancel()
+            with suppress(Exception):
+                await step  # ends within one step; only then is the session free again
             raise
         if piece is None:
             raise StopAsyncIteration
@@ -122,8 +156,18 @@ class Generation:
         self.cancel_flag.set()
 
     def close(self) -> None:
-        """Ends the answer here."""
-        self._run.close()
+        """Ends the answer here; waits for a step that another thread is in, and cancels it."""
+        if not self._turn.acquire(blocking=False):
+            self.cancel()
+            self._turn.acquire()
+        try:
+            if self._run.gi_running:  # called by a hook of this very answer
+                self.cancel()
+                return
+            self._run.close()
+            self.finish_reason = self.finish_reason or "cancelled"
+        finally:
+            self._turn.release()
 
     def __enter__(self) -> Generation:
         return self
@@ -131,7 +175,7 @@ class Generation:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _pieces(self) -> Any:
         try:
             yield from self._until_end()
         except Cancelled:
@@ -139,50 +183,77 @@ class Generation:
         except (KeyboardInterrupt, GeneratorExit):
             self.finish_reason = self.finish_reason or "cancelled"
             raise
+        except BaseException:
+            self.finish_reason = "error"
+            raise
 
     def _until_end(self) -> Iterator[Piece]:
-        started = time.perf_counter()
-        logits, cached = self.session.sync(self.prompt, self.sequence, cancel=self.cancel_flag)
-        self.usage = replace(self.usage, cached=cached)
-        self.timings = replace(self.timings, prompt=time.perf_counter() - started)
-        begun = None
-        while self._limits.max_tokens is None or len(self.ids) < self._limits.max_tokens:
-            if self.cancel_flag:
-                raise Cancelled("the answer was cancelled")
-            token = self.sampler.sample(logits)
-            self.sampler.accept(token)
+        began = time.perf_counter()
+        logits = self._prompted(began)
+        if self._limits.max_tokens == 0:
+            self.finish_reason = "length"
+            return
+        while True:
+            token = self._chosen(logits)
             now = time.perf_counter()
-            begun = begun or now
-            self.timings = replace(self.timings, first_token=begun - started, generate=now - begun)
-            if token in self._ends:
-                self.finish_reason = "stop"
-                break
-            self.ids.append(token)
-            self.usage = replace(self.usage, generated=len(self.ids))
-            text, stopped = self._stops.feed(self._stream.feed(token))
-            yield self._piece(text, token, logits)
-            if stopped:
-                self.finish_reason = "stop"
+            if not self.ids:
+                self.timings = replace(self.timings, first_token=now - began)
+            else:
+                self.timings = replace(self.timings, generate=self.timings.generate + now - began)
+            text = self._text_of(token)
+            if text or token not in self._ends:
+                yield self._piece(text, token, logits)
+            if self.finish_reason:
                 return
-            if len(self.ids) == self._limits.max_tokens:
-                break
-            if self.session.room(self.sequence) == 0:
-                self.finish_reason = "context"
-                break
+            began = time.perf_counter()
+            if self.session.edition(self.sequence) != self._edition:
+                raise UsageError(
+                    "something else changed the session's sequence while this answer was in the making"
+                )
             logits = self.session.extend([token], self.sequence, cancel=self.cancel_flag)
-        self.finish_reason = self.finish_reason or "length"
-        yield from self._rest(logits)
+            self._edition = self.session.edition(self.sequence)
 
-    def _rest(self, logits: Any) -> Iterator[Piece]:
-        """What was held back: the beginning of a stop string that never came, an incomplete character."""
-        text, stopped = self._stops.feed(self._stream.flush())
-        if not stopped:
-            text += self._stops.flush()
-        else:
+    def _prompted(self, began: float) -> Any:
+        try:
+            logits, cached = self.session.sync(self.prompt, self.sequence, cancel=self.cancel_flag)
+        finally:
+            self.timings = replace(self.timings, prompt=time.perf_counter() - began)
+        self._edition = self.session.edition(self.sequence)
+        self.usage = replace(self.usage, cached=cached)
+        return logits
+
+    def _chosen(self, logits: Any) -> int:
+        if self.cancel_flag:
+            raise Cancelled("the answer was cancelled")
+        token = self.sampler.sample(logits)
+        if self.cancel_flag:  # by a hook
+            raise Cancelled("the answer was cancelled")
+        self.sampler.accept(token)
+        return token
+
+    def _text_of(self, token: int) -> str:
+        """What the token lets out; sets the finish reason where it is the last one."""
+        if token in self._ends:
             self.finish_reason = "stop"
-        if text and self.ids:
-            self.text += text
-            yield Piece(text, self.ids[-1], 0.0, ())
+            return self._held_back()
+        self.ids.append(token)
+        self.usage = replace(self.usage, generated=len(self.ids))
+        text, stopped = self._stops.feed(self._stream.feed(token))
+        if stopped:
+            self.finish_reason = "stop"
+        elif len(self.ids) == self._limits.max_tokens:
+            self.finish_reason = "length"
+        elif self.session.room(self.sequence) == 0:
+            self.finish_reason = "context"
+        return text + self._held_back() if self.finish_reason else text
+
+    def _held_back(self) -> str:
+        """The beginning of a stop string that never came, an incomplete character."""
+        text, stopped = self._stops.feed(self._stream.flush())
+        if stopped:
+            self.finish_reason = "stop"
+            return text
+        return text + self._stops.flush()
 
     def _piece(self, text: str, token: int, logits: Any) -> Piece:
         self.text += text
@@ -200,19 +271,22 @@ def start(
 ) -> Generation:  # fmt: skip
     """A generation from text (completed as it stands, without a template) or token ids.
 
-    `settings` are fields of `Sampling` (temperature, top_k, ...) that replace those of `sampling`; `kind` is a subclass
-    of Generation to make."""
-    from dataclasses import fields
-
+    `settings` are fields of `Sampling` (temperature, top_k, ...) that replace those of `sampling`; `kind`
+    is a subclass of Generation to make."""
     from edgeq.sampling import Sampling
 
-    unknown = set(settings) - {f.name for f in fields(Sampling)}
-    if unknown:
-        raise UsageError(f"unknown setting {', '.join(sorted(unknown))}; sampling has {', '.join(f.name for f in fields(Sampling))}")
+    known = [f.name for f in fields(Sampling)]
+    if unknown := sorted(set(settings) - set(known)):
+        raise UsageError(f"unknown setting {shown(', '.join(unknown))}; sampling has {', '.join(known)}")
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise UsageError(f"sampling: expected an edgeq.Sampling, found {shown(type(sampling).__name__)}")
     chosen = replace(sampling, **settings) if sampling else Sampling(**settings)
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    ids = session.model.tokenize(prompt, parse_special=parse_special) if isinstance(prompt, (str, bytes)) else prompt
+    ids = (
+        session.model.tokenize(prompt, parse_special=parse_special)
+        if isinstance(prompt, (str, bytes))
+        else prompt
+    )
     return (kind or Generation)(
-        session, ids, chosen, Limits(max_tokens, stops, ignore_end), seed=seed, details=details,
+        session, ids, chosen, Limits(max_tokens, stop, ignore_end), seed=seed, details=details,
         top_logprobs=top_logprobs, sequence=sequence, cancel=cancel,
     )  # fmt: skip

@@ -1,18 +1,20 @@
 """A session: the only mutable thing. Sequences of tokens and their keys and values over one model.
 
-Prefix reuse is decided here and nowhere else: `sync` keeps what the caches still hold of a prompt and runs the rest.
-One thread at a time; a second one gets an error, not a race.
+Prefix reuse is decided here and nowhere else: `sync` keeps what the caches still hold of a prompt and
+runs the rest. One thread at a time; a second one gets an error, not a race. An interrupt at any place
+leaves a session usable.
 """
 
 from __future__ import annotations
 
+import operator
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgeq.backends.base import Batch, Cancel, State
-from edgeq.errors import ContextError, FileChangedError, UsageError
+from edgeq.errors import ContextError, FileChangedError, FormatError, UsageError, shown
 
 if TYPE_CHECKING:
     import os
@@ -23,17 +25,24 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """`sequences` independent texts of up to `context` positions each. Sequence 0 is the one that defaults mean."""
+    """`sequences` independent texts of up to `context` positions each. Sequence 0 is the one that
+    defaults mean."""
 
     def __init__(self, model: Model, sequences: int = 1, context: int | None = None) -> None:
-        if not 1 <= sequences <= 4096:
-            raise UsageError(f"sequences: expected 1 to 4096, found {sequences}")
+        _within("sequences", sequences, 4096, "")
+        if context is not None:
+            _within(
+                "context of a session", context, model.context, ", the model's; load it with a larger context"
+            )
         self.model = model
-        self.context = context or model.context
+        self.context = model.context if context is None else context
         self.state: State = model.executable.new_state(sequences, self.context, model.kv_type)
         self._tokens: list[list[int]] = [[] for _ in range(sequences)]
-        self._written = [0] * sequences  # most positions that the caches were ever given: what rings may have lost
-        self._busy = threading.Lock()
+        self._written = [
+            0
+        ] * sequences  # most positions that the caches were ever given: what rings may have lost
+        self._editions = [0] * sequences
+        self._busy: dict[str, int] = {}  # "thread": the one that is at work here
 
     def tokens(self, sequence: int = 0) -> list[int]:
         """A copy of the token ids that a sequence holds."""
@@ -43,54 +52,70 @@ class Session:
         """Positions that are left."""
         return self.context - len(self._tokens[self._index(sequence)])
 
+    def edition(self, sequence: int = 0) -> int:
+        """A number that changes whenever the sequence does: tells an answer in the making that it is no
+        longer alone."""
+        return self._editions[self._index(sequence)]
+
     def extend(
         self, ids: Sequence[int], sequence: int = 0, *, cancel: Cancel | None = None, all_logits: bool = False
     ) -> np.ndarray:
-        """Appends tokens; gives float32 [V], the logits after the last, or [T, V] after each where `all_logits`.
+        """Appends tokens; gives float32 [V], the logits after the last, or [T, V] after each where
+        `all_logits`.
 
-        Raises ContextError if they do not fit (nothing is appended then), UsageError for ids that are none."""
-        import numpy as np
-
+        Raises ContextError if they do not fit and UsageError for ids that are none (nothing is appended
+        then); after Cancelled the chunks that were finished are held."""
         with self._alone():
-            held = self._tokens[self._index(sequence)]
-            ids = self._checked(ids, len(held))
-            parts, size = [], self.model.options.chunk
-            for at in range(0, len(ids), size):
-                part = ids[at : at + size]
-                last = at + len(part) == len(ids)
-                wanted = range(len(part)) if all_logits else [len(part) - 1] if last else []
-                parts.append(self._step(Batch.single(part, len(held), sequence, wanted), cancel))
-                held.extend(part)
-            logits = np.concatenate(parts)
-            return logits if all_logits else logits[-1]
+            return self._extend(
+                self._checked(ids, len(self._tokens[self._index(sequence)])), sequence, cancel, all_logits
+            )
 
-    def sync(self, ids: Sequence[int], sequence: int = 0, *, cancel: Cancel | None = None) -> tuple[np.ndarray, int]:
+    def sync(
+        self, ids: Sequence[int], sequence: int = 0, *, cancel: Cancel | None = None
+    ) -> tuple[np.ndarray, int]:
         """Makes a sequence hold exactly `ids`, running only what is not there yet.
 
         Gives the logits [V] after the last token, and how many tokens were reused."""
-        held = self._tokens[self._index(sequence)]
-        if not ids:
-            raise UsageError("a prompt of no tokens: expected at least one id")
-        shared = 0
-        while shared < min(len(held), len(ids) - 1) and held[shared] == ids[shared]:
-            shared += 1
-        if len(ids) > self.context:
-            raise self._too_long(len(ids), 0)
-        kept = self.rewind(shared, sequence)
-        return self.extend(ids[kept:], sequence, cancel=cancel), kept
+        with self._alone():
+            held, wanted = self._tokens[self._index(sequence)], self._checked(ids, 0)
+            shared, most = 0, min(len(held), len(wanted) - 1)
+            while shared < most and held[shared] == wanted[shared]:
+                shared += 1
+            kept = self._rewind(shared, sequence)
+            return self._extend(wanted[kept:], sequence, cancel, False), kept
 
     def rewind(self, length: int, sequence: int = 0) -> int:
-        """Goes back to the first `length` tokens; gives how many are still there: `length`, or fewer where a sliding
-        window has lost what lies before (those must be run again)."""
+        """Goes back to the first `length` tokens; gives how many are still there: `length`, or fewer
+        where a sliding window has lost what lies before (those must be run again)."""
         with self._alone():
             held = self._tokens[self._index(sequence)]
-            if not 0 <= length <= len(held):
-                raise UsageError(f"rewind to {length}: expected 0 to {len(held)}")
-            kept = length if length == self._written[sequence] else self.state.reusable(self._written[sequence], length)
-            del held[kept:]
-            if kept == 0:
-                self._written[sequence] = 0
-            return kept
+            if not isinstance(length, int) or not 0 <= length <= len(held):
+                raise UsageError(f"rewind to {shown(length, 40)}: expected 0 to {len(held)}")
+            return self._rewind(length, sequence)
+
+    def _extend(self, ids: list[int], sequence: int, cancel: Cancel | None, all_logits: bool) -> np.ndarray:
+        import numpy as np
+
+        held, size = self._tokens[sequence], self.model.options.chunk
+        parts = []
+        for at in range(0, len(ids), size):
+            part = ids[at : at + size]
+            last = at + len(part) == len(ids)
+            wanted = range(len(part)) if all_logits else [len(part) - 1] if last else []
+            logits = self._step(Batch.single(part, len(held), sequence, wanted), cancel)
+            held.extend(part)
+            if all_logits:
+                parts.append(logits)
+        return np.concatenate(parts) if all_logits else logits[-1]
+
+    def _rewind(self, length: int, sequence: int) -> int:
+        written = self._written[sequence]
+        kept = length if length == written else self.state.reusable(written, length)
+        self._editions[sequence] += 1
+        del self._tokens[sequence][kept:]
+        if kept == 0:
+            self._written[sequence] = 0
+        return kept
 
     def decode(self, tokens: Mapping[int, int], *, cancel: Cancel | None = None) -> dict[int, np.ndarray]:
         """One token for each of several sequences in one step: {sequence: id} → {sequence: logits [V]}."""
@@ -103,8 +128,10 @@ class Session:
             for at in range(0, len(sequences), size):
                 part = sequences[at : at + size]
                 ids = [tokens[s] for s in part]
-                logits = self._step(Batch(ids, [len(self._tokens[s]) for s in part], part, range(len(part))), cancel)
-                for s, token, row in zip(part, ids, logits):
+                logits = self._step(
+                    Batch(ids, [len(self._tokens[s]) for s in part], part, range(len(part))), cancel
+                )
+                for s, token, row in zip(part, ids, logits, strict=True):
                     self._tokens[s].append(token)
                     out[s] = row
             return out
@@ -112,41 +139,62 @@ class Session:
     def fork(self, source: int, target: int) -> None:
         """Makes `target` a copy of `source`."""
         with self._alone():
-            held = self._tokens[self._index(source)]
-            self.state.copy(source, self._index(target), self._written[source])
-            self._tokens[target] = list(held)
-            self._written[target] = self._written[source]
+            held = list(self._tokens[self._index(source)])
+            if self._index(target) == source:
+                return
+            self._forget(target)  # an interrupted copy must not pass for what was there
+            self.state.copy(source, target, self._written[source])
+            self._tokens[target], self._written[target] = held, self._written[source]
 
     def save(self, path: str | os.PathLike[str], extra: Any = None) -> None:
-        """Writes all sequences with their keys and values to a file, atomically; `extra` is kept with them (JSON)."""
+        """Writes all sequences with their keys and values to a file, atomically; `extra` is kept with
+        them (JSON)."""
         from edgeq import session_file
 
         with self._alone():
             session_file.write(path, self.model, self.state, self._tokens, self._written, extra)
 
     def load(self, path: str | os.PathLike[str]) -> Any:
-        """Puts a saved session back; gives its `extra`. Raises FormatError if it is damaged or of another model."""
+        """Puts a saved session back; gives its `extra`. Raises FormatError if it is damaged or of another
+        model."""
         from edgeq import session_file
 
         with self._alone():
-            tokens, written, extra = session_file.read(path, self.model, self.state, self.context)
-            self._tokens, self._written = tokens, written
-            return extra
+            saved = session_file.read(path, self.model, self.state, self.context)
+            for sequence in range(len(self._tokens)):
+                self._forget(sequence)
+            try:
+                for sequence, (blob, n) in enumerate(zip(saved.blobs, saved.written, strict=True)):
+                    if n:
+                        self.state.restore(sequence, blob, n)
+            except UsageError as error:
+                raise FormatError(f"{shown(path)}: not a saved session of this kind: {error}") from None
+            self._tokens, self._written = saved.tokens, saved.written
+            return saved.extra
+
+    def _forget(self, sequence: int) -> None:
+        self._editions[sequence] += 1
+        self._tokens[sequence], self._written[sequence] = [], 0
 
     def _step(self, batch: Batch, cancel: Cancel | None) -> np.ndarray:
+        for part in self.model.file.parts:
+            assert part.map is not None  # raises UsageError once the model is closed: its weights are gone
         if self.model.file.changed():
-            raise FileChangedError(f"{self.model.file.path}: the file changed since it was loaded; load it again")
-        for sequence, position in zip(batch.sequences, batch.positions):
+            raise FileChangedError(
+                f"{shown(self.model.file.path)}: the file changed since it was loaded; load it again"
+            )
+        for sequence, position in zip(batch.sequences, batch.positions, strict=True):
             self._written[sequence] = max(self._written[sequence], position + 1)
+            self._editions[sequence] += 1
         return self.model.executable.step(self.state, batch, cancel=cancel)[0]
 
-    def _checked(self, ids: Sequence[int], held: int) -> list[int]:
-        out = list(ids)
+    def _checked(self, ids: Iterable[int], held: int) -> list[int]:
+        out = whole_numbers(ids)
         if not out:
             raise UsageError("no tokens to run: expected at least one id")
-        for i in out:
-            if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < self.model.vocab:
-                raise UsageError(f"token id {i!r}: expected a whole number from 0 to {self.model.vocab - 1}")
+        if min(out) < 0 or max(out) >= self.model.vocab:
+            bad = next(i for i in out if not 0 <= i < self.model.vocab)
+            raise UsageError(f"token id {bad}: expected a whole number from 0 to {self.model.vocab - 1}")
         if held + len(out) > self.context:
             raise self._too_long(len(out), held)
         return out
@@ -159,14 +207,38 @@ class Session:
 
     def _index(self, sequence: int) -> int:
         if not isinstance(sequence, int) or not 0 <= sequence < len(self._tokens):
-            raise UsageError(f"sequence {sequence!r}: expected 0 to {len(self._tokens) - 1}")
+            raise UsageError(f"sequence {shown(repr(sequence), 40)}: expected 0 to {len(self._tokens) - 1}")
         return sequence
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        if not self._busy.acquire(blocking=False):
-            raise UsageError("this session is in use by another thread; give each thread a session of its own")
+        # An interrupt may strike between taking and `try`, or in `finally`: then the mark stays, but the
+        # same thread
+        # may come in again, and takes it away when it leaves. A lock would stay locked.
+        me = threading.get_ident()
+        if self._busy.setdefault("thread", me) != me:  # atomic
+            raise UsageError(
+                "this session is in use by another thread; give each thread a session of its own"
+            )
         try:
             yield
         finally:
-            self._busy.release()
+            self._busy.pop("thread", None)
+
+
+def whole_numbers(ids: Iterable[Any]) -> list[int]:
+    """Token ids, NumPy's too, as a list of int. Raises UsageError for anything else."""
+    try:
+        out = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        if set(map(type, out)) <= {int}:  # the usual case, at C speed
+            return out
+        if any(isinstance(i, bool) for i in out):
+            raise TypeError
+        return [operator.index(i) for i in out]
+    except TypeError:
+        raise UsageError(f"expected a list of token ids, found {shown(repr(ids), 60)}") from None
+
+
+def _within(what: str, n: Any, most: int, why: str) -> None:
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= most:
+        raise UsageError(f"{what}: expected 1 to {most}{why}; found {shown(repr(n), 40)}")

@@ -137,7 +137,8 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
     e->n_finished = (int64_t)EQ_SMALL_BATCH * (e->max_heads + 1);
     if (ok) {
         e->arena = eq_pages_new(e->arena_bytes);
-        e->threads = eq_pages_new(e->thread_bytes * eq_pool_threads(pool));
+        e->threads_bytes = e->thread_bytes * eq_pool_threads(pool);
+        e->threads = eq_pages_new(e->threads_bytes);
         e->partial = eq_pages_new(e->partial_bytes + 64);
         e->buffers = calloc((size_t)p->n_buffers + 1, sizeof *e->buffers);
         e->spans = calloc((size_t)p->chunk + 1, sizeof *e->spans);
@@ -158,7 +159,7 @@ void eq_exec_free(eq_exec *e) {
     const void *copies[] = {p->ops, p->buffers, p->tensors, p->caches, p->inputs, p->outputs};
     for (int i = 0; i < 6; i++) free((void *)(uintptr_t)copies[i]);
     eq_pages_free(e->arena, e->arena_bytes);
-    eq_pages_free(e->threads, e->thread_bytes * eq_pool_threads(e->pool));
+    eq_pages_free(e->threads, e->threads_bytes); /* the pool may be gone by now */
     eq_pages_free(e->partial, e->partial_bytes + 64);
     free(e->stages);
     free(e->buffers);

@@ -22,7 +22,7 @@ struct eq_exec {
     int32_t n_stages;
     int32_t max_heads, max_head_dim, max_group;
     int64_t rows;           /* chunk, rounded up to the variant's token block */
-    int64_t arena_bytes, thread_bytes;
+    int64_t arena_bytes, thread_bytes, threads_bytes; /* one thread's scratch, and all of them */
     char *arena;            /* float buffers, then rounded q, scale, sum */
     char *threads;          /* scratch of each thread */
     float **buffers;        /* where each buffer lies, and the spans of tokens: of the step that runs */
@@ -37,7 +37,7 @@ struct eq_exec {
 
 struct eq_state {
     const eq_exec *exec;
-    int32_t sequences, context, kv_type;
+    int32_t sequences, context, kv_type, n_caches;
     int32_t *rings;
     char **keys, **values;    /* one per cache: [sequences][kv_heads][ring][row] */
     int64_t *cache_bytes;

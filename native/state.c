@@ -30,7 +30,7 @@ eq_state *eq_state_new(const eq_exec *exec, int32_t sequences, int32_t context, 
     }
     eq_state *s = calloc(1, sizeof *s);
     if (!s) return NULL;
-    *s = (eq_state){exec, sequences, context, kv_type, calloc((size_t)n + 1, 4), calloc((size_t)n + 1, sizeof(char *)),
+    *s = (eq_state){exec, sequences, context, kv_type, n, calloc((size_t)n + 1, 4), calloc((size_t)n + 1, sizeof(char *)),
                     calloc((size_t)n + 1, sizeof(char *)), calloc((size_t)n + 1, 8)};
     int ok = s->rings && s->keys && s->values && s->cache_bytes;
     for (int32_t i = 0; ok && i < n; i++) {
@@ -59,7 +59,7 @@ eq_state *eq_state_new(const eq_exec *exec, int32_t sequences, int32_t context, 
 
 void eq_state_free(eq_state *s) {
     if (!s) return;
-    for (int32_t i = 0; s->keys && s->values && i < s->exec->program.n_caches; i++) {
+    for (int32_t i = 0; s->keys && s->values && i < s->n_caches; i++) { /* the program may be gone by now */
         eq_pages_free(s->keys[i], s->cache_bytes[i]);
         eq_pages_free(s->values[i], s->cache_bytes[i]);
     }

@@ -73,6 +73,8 @@ class NativeExecutable(Executable):
         ffi, lib = _lib.ffi, _lib.lib
         self.program, self.chunk = program, options.chunk
         self._pool, self._weights = pool, weights
+        self._turn = threading.Lock()  # held in a step; closing waits for it
+        self._closed = False
         self._keep: list[Any] = []
         message = ffi.new("char[]", MESSAGE)
         isa = ffi.NULL if options.isa is None else options.isa.encode()
@@ -163,28 +165,25 @@ class NativeExecutable(Executable):
         results = [np.empty((n, width), np.float32) for n, width in zip(rows, self._widths)]
         sources = ffi.new("float *[]", [ffi.cast("float *", x.ctypes.data) for x in given])
         targets = ffi.new("float *[]", [ffi.cast("float *", x.ctypes.data) for x in results])
-        self._run(state, c_batch, sources, targets, cancel or Cancel())
+        self._run(state, c_batch, sources, targets, Cancel() if cancel is None else cancel)
         return results
 
     def _run(self, state: NativeState, batch: Any, sources: Any, targets: Any, cancel: Cancel) -> None:
         ffi, lib = _lib.ffi, _lib.lib
         message = ffi.new("char[]", MESSAGE)
         word = ffi.cast("int32_t *", ffi.from_buffer(cancel.word))
-        watched = threading.current_thread() is threading.main_thread() and lib.eq_interrupt_watch(word)
-        try:
-            status = lib.eq_step(
-                self.handle,
-                state.handle,
-                batch,
-                ffi.cast("float const *const *", sources),
-                targets,
-                word,
-                message,
-                MESSAGE,
-            )
-        finally:
-            if watched:
-                lib.eq_interrupt_release()
+        with self._turn:
+            if self._closed:
+                raise UsageError("the model was closed; load it again")
+            watched = threading.current_thread() is threading.main_thread() and lib.eq_interrupt_watch(word)
+            try:
+                status = lib.eq_step(
+                    self.handle, state.handle, batch, ffi.cast("float const *const *", sources), targets, word,
+                    message, MESSAGE,
+                )  # fmt: skip
+            finally:
+                if watched:
+                    lib.eq_interrupt_release()
         if any(lib.eq_guard_hit(slot) for slot in self._guards):
             raise FileChangedError("the model file changed or shrank while it was in use; load it again")
         if status == CANCELLED:
@@ -193,9 +192,11 @@ class NativeExecutable(Executable):
             raise BackendError("native backend: " + (ffi.string(message).decode() or f"status {status}"))
 
     def close(self) -> None:
-        for slot in self._guards:
-            _lib.lib.eq_guard_remove(slot)
-        self._guards = []
+        with self._turn:
+            self._closed = True
+            for slot in self._guards:
+                _lib.lib.eq_guard_remove(slot)
+            self._guards = []
 
     def __del__(self) -> None:
         if getattr(self, "_guards", None):

@@ -1,0 +1,94 @@
+"""What is said of an answer: why it ended, speed, memory; and numbers as people read them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from edgeq.cli.terminal import say
+
+if TYPE_CHECKING:
+    from edgeq.generate import Generation
+    from edgeq.model import Model
+
+
+def size(nbytes: float) -> str:
+    """Bytes with a unit, three digits or so."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if nbytes < 1024 or unit == "GiB":
+            break
+        nbytes /= 1024
+    return f"{nbytes:.0f} {unit}" if unit == "bytes" else f"{nbytes:.1f} {unit}"
+
+
+def count(n: float) -> str:
+    """A large number, as 134.5 M."""
+    for unit in ("", " K", " M", " B"):
+        if n < 1000 or unit == " B":
+            break
+        n /= 1000
+    return f"{n:.0f}" if not unit else f"{n:.1f}{unit}"
+
+
+def rate(tokens: int, seconds: float) -> str:
+    """Tokens per second."""
+    return f"{tokens / seconds:.1f} tokens/s" if tokens > 0 and seconds > 0 else "-"
+
+
+def peak_memory() -> int | None:
+    """Most bytes that this process ever had in memory, mapped files included; None where the system does
+    not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def stats(model: Model, answer: Generation, loaded: float | None = None) -> list[str]:
+    """Speed and memory of an answer, as lines."""
+    usage, times = answer.usage, answer.timings
+    new = usage.prompt - usage.cached
+    cached = f" ({usage.cached} of {usage.prompt} were cached)" if usage.cached else ""
+    lines = [] if loaded is None else [f"load      {loaded * 1e3:.0f} ms"]
+    lines += [
+        f"prompt    {new} tokens{cached} in {times.prompt * 1e3:.0f} ms, {rate(new, times.prompt)}",
+        f"first     token after {times.first_token * 1e3:.0f} ms",
+        f"generate  {usage.generated} tokens, {rate(usage.generated - 1, times.generate)}",
+    ]
+    peak = peak_memory()
+    parts = [
+        f"file {size(sum(p.size for p in model.file.parts))}",
+        f"keys and values {size(answer.session.state.nbytes)} when full",
+    ]
+    lines.append("memory    " + ", ".join(parts + ([f"peak {size(peak)}"] if peak else [])))
+    return lines
+
+
+def ending(answer: Generation) -> None:
+    """Says why an answer stopped, where the model itself did not end it."""
+    n = len(answer.ids)
+    if answer.finish_reason == "length":
+        say(f"stopped after {n} tokens, as -n asked")
+    elif answer.finish_reason == "context":
+        say(f"stopped after {n} tokens: the context of {answer.session.context} is full (--context for more)")
+
+
+def report(model: Model, answer: Generation, loaded: float) -> dict[str, Any]:
+    """What --json prints; times are seconds."""
+    usage, times = answer.usage, answer.timings
+    return {
+        "text": answer.text,
+        "ids": answer.ids,
+        "finish_reason": answer.finish_reason,
+        "usage": {"prompt": usage.prompt, "cached": usage.cached, "generated": usage.generated},
+        "timings": {
+            "load": loaded,
+            "prompt": times.prompt,
+            "first_token": times.first_token,
+            "generate": times.generate,
+        },
+        "model": {"path": model.file.path, "architecture": model.arch, "context": model.context},
+        "seed": answer.sampler.seed,
+    }
