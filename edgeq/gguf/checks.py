@@ -60,9 +60,7 @@ def _strings(g: GGUFFile) -> list[Finding]:
             try:
                 g.metadata.raw(key).decode("utf-8")
             except UnicodeDecodeError as e:
-                found.append(
-                    Finding("warning", f"key {shown(key)}", f"not UTF-8 (byte {e.start} of the string)")
-                )
+                found.append(Finding("warning", f"key {shown(key)}", f"not UTF-8 (byte {e.start} of the string)"))
     return found
 
 

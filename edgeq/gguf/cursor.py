@@ -46,8 +46,7 @@ class Cursor:
         end = self.pos + n
         if end > self.size:
             raise self.error(
-                f"{what} needs {n} bytes, {self.left} are left; "
-                "the file is cut short or broken, download it again"
+                f"{what} needs {n} bytes, {self.left} are left; the file is cut short or broken, download it again"
             )
         if end > len(self.buf):
             self._grow(end, what)

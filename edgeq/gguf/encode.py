@@ -78,9 +78,7 @@ def _common_type(key: str, values: Sequence[Any]) -> str:
     if kinds <= {str, bytes}:
         return "string"
     names = ", ".join(sorted(k.__name__ for k in kinds))
-    raise UsageError(
-        f"metadata key {shown(key)}: an array of {names}; GGUF arrays hold one scalar type, no arrays"
-    )
+    raise UsageError(f"metadata key {shown(key)}: an array of {names}; GGUF arrays hold one scalar type, no arrays")
 
 
 def _string(text: Any, what: str) -> bytes:
@@ -116,9 +114,7 @@ def _payload(entry: Value, what: str) -> bytes:
     if kind == "string":
         return _string(value, what)
     if kind not in CODES:
-        raise UsageError(
-            f"{what}: unknown type {shown(kind)}; expected one of {', '.join(TYPE_IDS)}, array[…]"
-        )
+        raise UsageError(f"{what}: unknown type {shown(kind)}; expected one of {', '.join(TYPE_IDS)}, array[…]")
     if isinstance(value, bytes):
         if len(value) != WIDTHS[kind]:
             raise UsageError(f"{what}: {len(value)} bytes for a {kind}")
@@ -128,9 +124,7 @@ def _payload(entry: Value, what: str) -> bytes:
 
 def _array(inner: str, value: Any, what: str) -> bytes:
     if inner not in CODES and inner != "string":
-        raise UsageError(
-            f"{what}: arrays of {shown(inner)} are not supported; expected a scalar type or string"
-        )
+        raise UsageError(f"{what}: arrays of {shown(inner)} are not supported; expected a scalar type or string")
     if (isinstance(value, NumberArray) and value.type == inner) or (
         isinstance(value, StringArray) and inner == "string"
     ):

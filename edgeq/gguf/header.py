@@ -75,9 +75,7 @@ def _version(c: Cursor) -> int:
             4,
         )
     if version not in (2, 3):
-        way_out = (
-            "convert the model again" if version < 2 else "it needs a newer edgeq, or the file is broken"
-        )
+        way_out = "convert the model again" if version < 2 else "it needs a newer edgeq, or the file is broken"
         raise c.error(f"GGUF version {version}; versions 2 and 3 are supported, {way_out}", 4)
     return version
 
@@ -178,8 +176,7 @@ def _alignment(c: Cursor, metadata: Metadata) -> int:
     alignment: int = metadata[key]
     if not limits.MIN_ALIGNMENT <= alignment <= limits.MAX_ALIGNMENT or alignment & (alignment - 1):
         raise c.error(
-            f"key {key} is {alignment}; expected a power of two "
-            f"from {limits.MIN_ALIGNMENT} to {limits.MAX_ALIGNMENT}"
+            f"key {key} is {alignment}; expected a power of two from {limits.MIN_ALIGNMENT} to {limits.MAX_ALIGNMENT}"
         )
     return alignment
 
@@ -197,9 +194,7 @@ def _tensor_rows(c: Cursor, n: int) -> list[tuple[str, tuple[int, ...], Format, 
         what = f"tensor {said(name)}"
         n_dims = c.u32(f"{what}: dimension count")
         if n_dims > limits.MAX_DIMS:
-            raise c.error(
-                f"{what} has {n_dims} dimensions; at most {limits.MAX_DIMS} are possible", c.pos - 4
-            )
+            raise c.error(f"{what} has {n_dims} dimensions; at most {limits.MAX_DIMS} are possible", c.pos - 4)
         c.ensure(8 * n_dims + 12, f"{what}: its dimensions, type and offset")
         *dims, id, offset = _ROWS[n_dims].unpack_from(c.buf, c.pos)
         for d, dim in enumerate(dims):
@@ -229,9 +224,7 @@ def _place(c: Cursor, header: Header, rows: list[tuple[str, tuple[int, ...], For
         start = header.data_offset + offset
         if offset != due:
             fault = _fault(offset, due, align)
-            raise GGUFError(
-                f"{what}: offset {offset} {fault}; expected {due}, the file is broken, convert it again"
-            )
+            raise GGUFError(f"{what}: offset {offset} {fault}; expected {due}, the file is broken, convert it again")
         if start + nbytes > c.size:
             raise GGUFError(
                 f"{what}: {fmt.name} {list(shape)} needs {nbytes} bytes at byte {start}, the file ends at "

@@ -36,9 +36,7 @@ class Part:
     def __init__(self, path: str) -> None:
         """GGUFError if the file cannot be opened, is no regular file, or breaks a rule of the format."""
         if sys.byteorder != "little":
-            raise BackendError(
-                "GGUF files hold little-endian numbers, this machine is big-endian: not supported"
-            )
+            raise BackendError("GGUF files hold little-endian numbers, this machine is big-endian: not supported")
         self.path = path
         self.shown = shown(path)
         self._file = _open(path)
@@ -50,9 +48,7 @@ class Part:
             self.header: Header = read_header(Cursor(self._next, self.size, self.shown))
             self._map = mmap.mmap(self._file.fileno(), self.header.data_end, access=mmap.ACCESS_READ)
             if self.changed():
-                raise GGUFError(
-                    f"{self.shown}: the file changed while it was opened; try again when it is complete"
-                )
+                raise GGUFError(f"{self.shown}: the file changed while it was opened; try again when it is complete")
         except (OSError, ValueError, OverflowError) as e:
             self.close()
             if isinstance(e, GGUFError):
@@ -99,9 +95,7 @@ class Part:
         except (OSError, ValueError) as e:
             raise GGUFError(f"{self.shown}: cannot be read: {shown(e)}") from None
         if len(out) < n:
-            raise GGUFError(
-                f"{self.shown}: the file became shorter while it was read (at byte {offset + len(out)})"
-            )
+            raise GGUFError(f"{self.shown}: the file became shorter while it was read (at byte {offset + len(out)})")
         return out
 
     @property

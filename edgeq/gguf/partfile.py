@@ -23,9 +23,7 @@ def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
         except OSError:
             same = False
         if same:
-            raise UsageError(
-                f"{shown(path)}: is the file that is read; write to another name and rename it afterwards"
-            )
+            raise UsageError(f"{shown(path)}: is the file that is read; write to another name and rename it afterwards")
     if not os.path.isfile(path):
         raise UsageError(f"{shown(path)}: exists and is no regular file; choose another name")
     if not overwrite:
@@ -61,9 +59,7 @@ class PartFile:
                 continue
             except (OSError, ValueError) as e:
                 raise self.error(e) from None
-        raise GGUFError(
-            f"{shown(self.target)}: cannot be written: {shown(self.path)} and 999 like it are in the way"
-        )
+        raise GGUFError(f"{shown(self.target)}: cannot be written: {shown(self.path)} and 999 like it are in the way")
 
     def _reserve(self, size: int) -> None:
         """Claims the disk space at once, where the system can: a full disk shows before hours of work."""
@@ -76,9 +72,7 @@ class PartFile:
                 raise self.error(e) from None
 
     def error(self, e: Exception) -> GGUFError:
-        return GGUFError(
-            f"{shown(self.target)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}"
-        )
+        return GGUFError(f"{shown(self.target)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}")
 
     def write(self, data: Any) -> None:
         """Appends the bytes of a buffer."""

@@ -69,23 +69,18 @@ def _count(first: Part) -> int:
 def _prefix(first: Part, count: int) -> str:
     """The part of the path before -00001-of-…"""
     if count > limits.MAX_PARTS:
-        raise GGUFError(
-            f"{first.shown}: key split.count is {count}; at most {limits.MAX_PARTS} parts are supported"
-        )
+        raise GGUFError(f"{first.shown}: key split.count is {count}; at most {limits.MAX_PARTS} parts are supported")
     index = _need(first, "split.no")
     if index >= count:
         raise GGUFError(f"{first.shown}: key split.no is {index}; expected less than split.count, {count}")
     ending = part_name("", index, count)
     folder, name = os.path.split(first.path)
     if not name.endswith(ending) or name == ending:
-        raise GGUFError(
-            f"{first.shown}: this is part {index + 1} of {count}, so its name must end in {ending}"
-        )
+        raise GGUFError(f"{first.shown}: this is part {index + 1} of {count}, so its name must end in {ending}")
     prefix = name[: -len(ending)]
     if index:
         raise GGUFError(
-            f"{first.shown}: this is part {index + 1} of {count}; "
-            f"open the first, {shown(part_name(prefix, 0, count))}"
+            f"{first.shown}: this is part {index + 1} of {count}; open the first, {shown(part_name(prefix, 0, count))}"
         )
     return os.path.join(folder, prefix)
 
@@ -93,8 +88,7 @@ def _prefix(first: Part, count: int) -> str:
 def _open_other(first: Part, path: str, index: int, count: int) -> Part:
     if not os.path.lexists(path):
         raise GGUFError(
-            f"{first.shown}: part {index + 1} of {count} is missing: "
-            f"expected {shown(os.path.basename(path))} beside it"
+            f"{first.shown}: part {index + 1} of {count} is missing: expected {shown(os.path.basename(path))} beside it"
         )
     part = Part(path)
     try:
@@ -112,9 +106,7 @@ def _check_tensors(parts: list[Part]) -> None:
     for part in parts:
         for info in part.header.tensors:
             if info.name in seen:
-                raise GGUFError(
-                    f"{part.shown}: tensor {shown(info.name)} is in {seen[info.name].shown} already"
-                )
+                raise GGUFError(f"{part.shown}: tensor {shown(info.name)} is in {seen[info.name].shown} already")
             seen[info.name] = part
     total = _need(parts[0], "split.tensors.count")
     if total != len(seen):

@@ -244,9 +244,7 @@ def _plan(
     """The files to write: one, or as many as the limits ask for, named and keyed as llama.cpp does it."""
     if max_tensors is None and max_bytes is None:
         if (_number(metadata.get("split.count")) or 0) > 1:
-            raise UsageError(
-                f"{shown(path)}: metadata key split.count says that it is split; leave out the split keys"
-            )
+            raise UsageError(f"{shown(path)}: metadata key split.count says that it is split; leave out the split keys")
         return [_Plan(path, metadata, tensors)]
     groups = _groups(tensors, max_tensors, max_bytes, _alignment(metadata))
     if len(groups) > limits.MAX_PARTS:

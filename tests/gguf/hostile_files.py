@@ -103,9 +103,7 @@ def not_a_file_cases() -> None:
     refuse("file_missing", lambda folder: folder / "missing.gguf", "cannot be opened", "No such file")
     refuse("file_name_too_long", lambda folder: folder / ("x" * 5000), "cannot be opened")
     refuse("file_name_with_nul", lambda folder: folder / "a\0b", "cannot be opened", "null")
-    refuse(
-        "file_name_with_escapes", lambda folder: folder / "\x1b[2J\n.gguf", "cannot be opened", "\\x1b[2J\\n"
-    )
+    refuse("file_name_with_escapes", lambda folder: folder / "\x1b[2J\n.gguf", "cannot be opened", "\\x1b[2J\\n")
     refuse("file_under_a_file", lambda _: Path("/dev/null/x.gguf"), "cannot be opened")
     load("file_link", good_link)
 
@@ -120,9 +118,7 @@ def split_part(
     return G(kvs=kvs, tensors=tensors).build()
 
 
-def split_files(
-    *parts: bytes | None, first: int = 0, name: str = "m-{:05d}-of-{:05d}.gguf"
-) -> Callable[[Path], Path]:
+def split_files(*parts: bytes | None, first: int = 0, name: str = "m-{:05d}-of-{:05d}.gguf") -> Callable[[Path], Path]:
     """Writes the parts (None: not there); opens part `first`."""
 
     def make(folder: Path) -> Path:
@@ -140,9 +136,7 @@ def split_cases() -> None:
     load("split_valid", split_files(p1, p2, p3))
     load("split_count_1", split_part(0, 1, 1, a))
     load("split_count_0_after_a_merge", split_part(0, 0, 1, a))
-    refuse(
-        "split_second_missing", split_files(p1, None, p3), "part 2 of 3 is missing", "m-00002-of-00003.gguf"
-    )
+    refuse("split_second_missing", split_files(p1, None, p3), "part 2 of 3 is missing", "m-00002-of-00003.gguf")
     refuse("split_last_missing", split_files(p1, p2, None), "part 3 of 3 is missing")
     refuse("split_second_opened", split_files(p1, p2, p3, first=1), "part 2 of 3", "m-00001-of-00003.gguf")
     refuse("split_same_part_twice", split_files(p1, p2, p2), "split.no is 1; expected 2")
@@ -182,9 +176,7 @@ def split_cases() -> None:
         "tensor a",
         "already",
     )
-    refuse(
-        "split_count_u32", split_part(0, 2, 2, a, {"count": b.U32}), "split.count has type u32; expected u16"
-    )
+    refuse("split_count_u32", split_part(0, 2, 2, a, {"count": b.U32}), "split.count has type u32; expected u16")
     refuse(
         "split_no_string",
         split_part("0", 2, 2, a, {"no": b.STRING}),
@@ -194,9 +186,7 @@ def split_cases() -> None:
     total = split_files(split_part(0, 2, 2, a, {"tensors.count": b.U16}), split_part(1, 2, 2, c))
     refuse("split_total_u16", total, "split.tensors.count has type u16; expected i32")
     refuse("split_count_65535", split_files(split_part(0, 65535, 9, a)), "split.count is 65535")
-    refuse(
-        "split_no_past_count", split_files(split_part(7, 2, 2, a), split_part(1, 2, 2, c)), "split.no is 7"
-    )
+    refuse("split_no_past_count", split_files(split_part(7, 2, 2, a), split_part(1, 2, 2, c)), "split.no is 7")
     refuse("split_odd_name", split_part(0, 2, 2, a), "its name must end in -00001-of-00002.gguf")
     refuse(
         "split_name_is_pattern_only",

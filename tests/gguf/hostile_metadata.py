@@ -72,15 +72,15 @@ def version_cases() -> None:
 def count_cases() -> None:
     good = b.small()
     for label, n in HUGE:
-        refuse(
-            f"n_tensors_{label}", G(kvs=good.kvs, tensors=good.tensors, n_tensors=n), "tensor count", str(n)
-        )
+        refuse(f"n_tensors_{label}", G(kvs=good.kvs, tensors=good.tensors, n_tensors=n), "tensor count", str(n))
         refuse(f"n_kv_{label}", G(kvs=good.kvs, tensors=good.tensors, n_kv=n), "metadata count", str(n))
     many, keys = len(good.tensors), len(good.kvs)
     refuse("n_tensors_one_more", G(kvs=good.kvs, tensors=good.tensors, n_tensors=many + 1))
     refuse("n_kv_one_more", G(kvs=good.kvs, tensors=good.tensors, n_kv=keys + 1))
     refuse("n_kv_one_less", G(kvs=good.kvs, tensors=good.tensors, n_kv=keys - 1))
     refuse("n_kv_zero", G(kvs=good.kvs, tensors=good.tensors, n_kv=0))
+    refuse("n_tensors_over_what_fits", G(tensors=[T("a")], n_tensors=4), "tensor count is 4", "hold at most")
+    refuse("n_kv_over_what_fits", G(kvs=[b.kv("k", b.U8, 1)], n_kv=4), "metadata count is 4", "hold at most")
     load(
         "n_tensors_zero_with_data",
         G(kvs=good.kvs, tensors=good.tensors, n_tensors=0),
@@ -136,9 +136,7 @@ def key_cases() -> None:
     refuse("key_twice_other", G(kvs=[b.kv("x", b.U8, 1), b.kv("x", b.STRING, "y")]), "x", "twice")
     twice_far = [b.kv("x", b.U8, 1), *(b.kv(f"k{i}", b.U8, 1) for i in range(500)), b.kv("x", b.U8, 1)]
     refuse("key_twice_far_apart", G(kvs=twice_far), "x", "twice")
-    refuse(
-        "key_escapes_in_message", G(kvs=[b.kv("\x1b[31m\n\u202e", b.U8, 1)] * 2), "\\x1b", "\\n", "\\u202e"
-    )
+    refuse("key_escapes_in_message", G(kvs=[b.kv("\x1b[31m\n\u202e", b.U8, 1)] * 2), "\\x1b", "\\n", "\\u202e")
     load("key_with_escapes", one(b.kv("\x1b[31m\n\u202e", b.U8, 1)))
 
 
@@ -161,24 +159,18 @@ def type_cases() -> None:
         for label, n in HUGE:
             refuse(f"array_of_{kind}_{label}", one(raw_array(kind, n, bytes(64))), "array of key k", str(n))
     for kind, width in ((b.U16, 2), (b.U32, 4), (b.U64, 8)):
-        refuse(
-            f"array_bytes_wrap_{kind}", one(raw_array(kind, (1 << 64) // width, bytes(64))), "array of key k"
-        )
+        refuse(f"array_bytes_wrap_{kind}", one(raw_array(kind, (1 << 64) // width, bytes(64))), "array of key k")
         refuse(
             f"array_bytes_wrap_{kind}_plus",
             one(raw_array(kind, (1 << 64) // width + 1, bytes(64))),
             "array of key k",
         )
     inner = b.text("ok") + b.u64(1 << 40) + b"no"
-    refuse(
-        "array_inner_string_too_long", one(raw_array(b.STRING, 2, inner)), "string 1 in the array of key k"
-    )
+    refuse("array_inner_string_too_long", one(raw_array(b.STRING, 2, inner)), "string 1 in the array of key k")
     wrap = b.text("ok") + b.u64(MAX - 7) + b"no"
     refuse("array_inner_string_wraps", one(raw_array(b.STRING, 2, wrap)), "string 1 in the array of key k")
     back = b.text("ok") + b.u64(MAX - 17) + b.text("no")
-    refuse(
-        "array_inner_string_goes_back", one(raw_array(b.STRING, 3, back)), "string 1 in the array of key k"
-    )
+    refuse("array_inner_string_goes_back", one(raw_array(b.STRING, 3, back)), "string 1 in the array of key k")
     last = G(kvs=[raw_array(b.STRING, 3, b.text("a") + b.text("b"))], last_pad=False)
     refuse("array_one_string_short", last, "array of key k")
     load("array_of_2000_empty_strings", one(b.array("k", b.STRING, [""] * 2000)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -70,6 +71,7 @@ def child(path: Path, out: int) -> None:
     size = status("VmSize")
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_AS, (size + GROWTH, -1))
+    signal.alarm(2 * CPU_SECONDS)  # for what waits instead of working
     os.write(out, json.dumps(attempt(path)).encode())
 
 
@@ -82,9 +84,7 @@ def run(path: Path) -> dict[str, Any]:
             child(path, out)
             code = 0
         except BaseException as e:
-            os.write(
-                out, json.dumps({"outcome": "crash", "error": type(e).__name__, "text": str(e)}).encode()
-            )
+            os.write(out, json.dumps({"outcome": "crash", "error": type(e).__name__, "text": str(e)}).encode())
         finally:
             os._exit(code)
     os.close(out)

@@ -57,9 +57,7 @@ def shape_cases() -> None:
         ("one_row_more", (4, 3)),
         ("one_more", (9,)),
     ):  # fmt: skip
-        refuse(
-            f"shape_{label}", G(tensors=[T("a", dims, data=bytes(16))]), "tensor a", "needs", "the file ends"
-        )
+        refuse(f"shape_{label}", G(tensors=[T("a", dims, data=bytes(16))]), "tensor a", "needs", "the file ends")
     pair = [T("a", (1 << 61,), data=b"", offset=0), T("b", (1 << 61,), data=b"", offset=1 << 63)]
     refuse("shape_sum_wraps", G(tensors=pair), "tensor a")
     for fmt, ne in (
@@ -85,9 +83,7 @@ def shape_cases() -> None:
 
 def tensor_type_cases() -> None:
     for n in (4, 5, 31, 32, 33, 36, 37, 38):
-        refuse(
-            f"tensor_type_removed_{n}", G(tensors=[T("a", (256,), n, data=bytes(999))]), "tensor a", "removed"
-        )
+        refuse(f"tensor_type_removed_{n}", G(tensors=[T("a", (256,), n, data=bytes(999))]), "tensor a", "removed")
     for n in (43, 44, 100, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, (1 << 32) - 4):
         signed = n if n < 1 << 31 else n - (1 << 32)
         refuse(

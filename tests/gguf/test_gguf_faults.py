@@ -156,16 +156,12 @@ def test_metadata_of_one_file_goes_into_another(path: Path) -> None:
         gguf.write(target, plain)
         with gguf.open(target) as other:
             assert [other.metadata.type(k) for k in plain] == ["array[string]", "array[f32]", "u8"]
-            assert (
-                other.metadata["s"] == g.metadata["array.8"] and other.metadata["n"] == g.metadata["array.6"]
-            )
+            assert other.metadata["s"] == g.metadata["array.8"] and other.metadata["n"] == g.metadata["array.6"]
             assert other.metadata["s"] != ["x"] and other.metadata["n"] != other.metadata["s"]
         edited = {**g.metadata.typed(), "general.name": gguf.Value("string", "edited")}
         gguf.write(target, edited, overwrite=True)
         with gguf.open(target) as other:
-            assert {k: other.metadata.type(k) for k in g.metadata} == {
-                k: g.metadata.type(k) for k in g.metadata
-            }
+            assert {k: other.metadata.type(k) for k in g.metadata} == {k: g.metadata.type(k) for k in g.metadata}
             assert other.metadata["general.name"] == "edited"
 
 

@@ -56,9 +56,7 @@ def test_opens_in_milliseconds(model: Path, record_property: pytest.RecordProper
 def test_is_sound(model: Path) -> None:
     with gguf.open(model) as g:
         assert g.warnings == [] and g.metadata["general.architecture"]
-        assert len(g.metadata["tokenizer.ggml.tokens"].tolist()) == len(
-            g.metadata["tokenizer.ggml.token_type"]
-        )
+        assert len(g.metadata["tokenizer.ggml.tokens"].tolist()) == len(g.metadata["tokenizer.ggml.token_type"])
         for t in g.tensors.values():
             assert t.data.nbytes == t.nbytes and t.offset % g.alignment == 0
     assert [f for f in gguf.verify(model) if f.severity == "error"] == []

@@ -87,10 +87,21 @@ def test_no_tensors_at_all(tmp_path: Path) -> None:
 
 def test_nothing_is_left_if_a_later_part_fails(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="t5"):
-        gguf.write(
-            tmp_path / "m.gguf", META, [*ROWS[:5], ("t5", (8,), "F32", b"short"), ROWS[6]], max_tensors=2
-        )
+        gguf.write(tmp_path / "m.gguf", META, [*ROWS[:5], ("t5", (8,), "F32", b"short"), ROWS[6]], max_tensors=2)
     assert os.listdir(tmp_path) == []
+
+
+def test_the_first_part_appears_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it a split model is no model, so nobody can open half of a new one."""
+    real, order = os.replace, []
+
+    def replace(source: str, target: str) -> None:
+        order.append(os.path.basename(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    gguf.write(tmp_path / "m.gguf", META, ROWS, max_tensors=3)
+    assert order[-1] == "m-00001-of-00003.gguf" and len(order) == 3
 
 
 def test_existing_parts_and_sources_are_refused(tmp_path: Path) -> None:
@@ -129,9 +140,7 @@ def test_warnings_and_changes_of_every_part_are_seen(tmp_path: Path) -> None:
         assert g.changed()
 
 
-def test_parts_lie_beside_the_first_under_any_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_lie_beside_the_first_under_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = gguf.write(tmp_path / "a-00001-of-00002.gguf.gguf", META, ROWS, max_tensors=4)
     monkeypatch.chdir(tmp_path)
     check(os.path.basename(paths[0]))

@@ -56,10 +56,7 @@ def test_a_bad_scale_is_found_in_every_format(fmt: quants.Format, tmp_path: Path
             if fmt.block == 1:
                 assert "1 of 15 weights are NaN or infinite; the first is number 11" in found.text
             else:
-                assert (
-                    f"1 of 15 {fmt.name} blocks" in found.text
-                    and f"block {where} (row 2, block 1" in found.text
-                )
+                assert f"1 of 15 {fmt.name} blocks" in found.text and f"block {where} (row 2, block 1" in found.text
                 assert f"{kind} at byte {at}" in found.text
 
 
@@ -76,8 +73,7 @@ def test_first_block_and_count_across_chunks(tmp_path: Path, monkeypatch: pytest
     gguf.write(tmp_path / "m.gguf", {}, [("w", (10, 320), "Q8_0", blocks)])
     (found,) = gguf.verify(tmp_path / "m.gguf")
     assert (
-        found.text.startswith("3 of 100 Q8_0 blocks")
-        and "block 41 (row 4, block 1 in it, F16 at byte 0" in found.text
+        found.text.startswith("3 of 100 Q8_0 blocks") and "block 41 (row 4, block 1 in it, F16 at byte 0" in found.text
     )
     assert str(found).startswith("error: tensor w: 3 of 100")
 

@@ -145,9 +145,7 @@ def test_leftovers_of_a_killed_writer_are_not_in_the_way(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace", "ftruncate", "posix_fallocate"])
-def test_every_system_call_that_fails_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_every_system_call_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Fails the n-th call, for n = 1, 2, … until none fails; the target is whole or absent each time."""
     path = tmp_path / "m.gguf"
     real = getattr(os, call)
@@ -163,12 +161,11 @@ def test_every_system_call_that_fails_is_reported(
         with monkeypatch.context() as m:
             m.setattr(os, call, failing)
             try:
-                gguf.write(
-                    path, {"k": 1}, [(*row, bytes(size)) for row, size in zip(ROWS, (32, 68), strict=True)]
-                )
+                gguf.write(path, {"k": 1}, [(*row, bytes(size)) for row, size in zip(ROWS, (32, 68), strict=True)])
                 break
             except GGUFError as e:
-                assert "No space left" in str(e) and "m.gguf" in str(e)
+                text = str(e)
+        assert "No space left" in text and "m.gguf" in text
         assert os.listdir(tmp_path) == []
     assert n > 1
     with gguf.open(path) as g:
