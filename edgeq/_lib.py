@@ -67,9 +67,7 @@ def _load() -> tuple[Any, Any, str | None]:
 def _open() -> tuple[Any, Any, str | None]:
     file = path()
     if not os.path.exists(file):
-        reason = (
-            build_info().get("why") or "it was not built; `python native/build.py` builds it in a source tree"
-        )
+        reason = build_info().get("why") or "it was not built; `python native/build.py` builds it in a source tree"
         return None, None, f"{os.path.basename(file)} is missing ({reason})"
     try:
         from edgeq._native._abi import ffi

@@ -141,9 +141,7 @@ def resolve(name: str | os.PathLike[str], *, fetch: bool = True, progress: Progr
         if found is not None:
             return found
         if not fetch:
-            raise DownloadError(
-                f"{shown(text)} is not in the cache {models_dir()}; `edgeq pull {shown(text)}` gets it"
-            )
+            raise DownloadError(f"{shown(text)} is not in the cache {models_dir()}; `edgeq pull {shown(text)}` gets it")
         return pull.pull(text, progress=progress)
     if os.path.lexists(text) or text.lower().endswith(".gguf") or os.path.dirname(text):
         return Path(text)  # whoever opens it says what is wrong with it

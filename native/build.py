@@ -118,9 +118,7 @@ def write_bindings(out: Path) -> None:
 
 def start_folder(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_if_changed(
-        out / "__init__.py", '"""Made by native/build.py: the native library and its declarations."""\n'
-    )
+    write_if_changed(out / "__init__.py", '"""Made by native/build.py: the native library and its declarations."""\n')
     if out == PACKAGE:
         write_if_changed(out / ".gitignore", "*\n")
 

@@ -36,9 +36,8 @@ class BuildPy(build_py):
         if self.editable_mode:
             self.native = build_or_explain(PACKAGE)
             return
-        shutil.rmtree(
-            package, ignore_errors=True
-        )  # else modules deleted since the last build would be packed
+        # Else modules deleted since the last build would be packed.
+        shutil.rmtree(package, ignore_errors=True)
         super().run()
         self.native = build_or_explain(package.resolve() / "_native")
         shutil.copyfile(ROOT / "models" / "registry.toml", package / "_registry.toml")

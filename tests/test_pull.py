@@ -151,6 +151,21 @@ def test_a_part_of_another_source_is_not_continued(web: Web, cache: Path) -> Non
     assert part.read_bytes() == EMPTY_MODEL
 
 
+def test_only_bytes_of_the_same_source_are_continued(web: Web, cache: Path) -> None:
+    cache.mkdir()
+    part, url = cache / "m.part", web.add("/a.gguf", BIG, cuts=1, cut_at=100_000)
+    source = http.Source(url, sha256=BIG_SHA)
+    with pytest.raises(http.Interrupted):
+        http.attempt(source, part, Silent())
+    have, validator = http.state_of(source, part)
+    assert have == 100_000
+    assert validator
+    others = [source._replace(url=url + "?"), source._replace(sha256="0" * 64), source._replace(size=99_999)]
+    assert [http.state_of(other, part) for other in others] == [(0, "")] * 3
+    http.note_of(part).write_text("[]")
+    assert http.state_of(source, part) == (0, "")
+
+
 def test_a_server_without_ranges_starts_over(web: Web) -> None:
     url = web.add("/a.gguf", BIG, cuts=2, cut_at=100_000, ranges=False)
     assert pulling.pull(f"{url}#sha256={BIG_SHA}").read_bytes() == BIG
@@ -212,9 +227,7 @@ def test_a_server_in_trouble_is_asked_again(web: Web, status: int) -> None:
     assert pulling.pull(url).read_bytes() == EMPTY_MODEL
 
 
-@pytest.mark.parametrize(
-    ("status", "meaning"), [(404, "no such file"), (401, "login"), (403, "denied"), (418, "418")]
-)
+@pytest.mark.parametrize(("status", "meaning"), [(404, "no such file"), (401, "login"), (403, "denied"), (418, "418")])
 def test_a_refusal_is_final(web: Web, status: int, meaning: str) -> None:
     url = web.add("/a.gguf", EMPTY_MODEL, failures=[status] * 9)
     with pytest.raises(DownloadError, match=meaning):
@@ -240,9 +253,7 @@ def test_nobody_listens() -> None:
         pulling.pull("http://127.0.0.1:9/a.gguf")
 
 
-@pytest.mark.parametrize(
-    "url", ["http://", "http://[", "https://:80/", "http://a b/", "http://127.0.0.1:x/a.gguf"]
-)
+@pytest.mark.parametrize("url", ["http://", "http://[", "https://:80/", "http://a b/", "http://127.0.0.1:x/a.gguf"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises((DownloadError, UsageError)):
         pulling.pull(url)
@@ -277,9 +288,7 @@ def test_two_pulls_at_once_fetch_once(web: Web) -> None:
     assert [len(t.notes) for t in told] in ([0, 1], [1, 0])
 
 
-def test_too_little_space_is_said_before_anything_is_fetched(
-    web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_space_is_said_before_anything_is_fetched(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
     with pytest.raises(DownloadError, match=r"300004 bytes are needed, 1000 are free"):
         pulling.pull(web.add("/a.gguf", BIG))

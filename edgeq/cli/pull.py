@@ -12,9 +12,7 @@ from edgeq import registry
 from edgeq.errors import UsageError
 
 
-@click.command(
-    epilog="What broke off goes on where it stopped. EDGEQ_CACHE names another folder for what is fetched."
-)
+@click.command(epilog="What broke off goes on where it stopped. EDGEQ_CACHE names another folder for what is fetched.")
 @click.argument("model", required=False, metavar="NAME | hf:OWNER/REPO[:FILE] | URL[#sha256=...]")
 @click.option("--list", "listing", is_flag=True, help="Show the models known by name, and which are here.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")

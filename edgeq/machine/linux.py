@@ -30,14 +30,8 @@ def cpu_facts(root: str = "/") -> CpuFacts:
 
 def memory(root: str = "/") -> Memory:
     """MemAvailable, or what the tightest control group leaves if that is less."""
-    info = {
-        line.split(":")[0]: line.split()
-        for line in read(Path(root, "proc/meminfo")).splitlines()
-        if ":" in line
-    }
-    total, available = (
-        int(info[key][1]) << 10 if key in info else None for key in ("MemTotal", "MemAvailable")
-    )
+    info = {line.split(":")[0]: line.split() for line in read(Path(root, "proc/meminfo")).splitlines() if ":" in line}
+    total, available = (int(info[key][1]) << 10 if key in info else None for key in ("MemTotal", "MemAvailable"))
     reasons = [f"MemAvailable {available}"] if available is not None else []
     limit = None
     for folder, version in cgroups("memory", root):
@@ -55,9 +49,7 @@ def memory(root: str = "/") -> Memory:
 def memory_of(folder: Path, version: int) -> tuple[int | None, int, int]:
     """Limit (None: none), bytes in use, and how much of that is page cache that would give way."""
     limit, used = (
-        ("memory.max", "memory.current")
-        if version == 2
-        else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
     )
     text = read(folder / limit)
     if not text.isdigit() or int(text) >= UNLIMITED:

@@ -80,14 +80,10 @@ def download(
         except Interrupted as error:
             failures = 0 if length(part) > before else failures + 1
             if failures >= RETRIES:
-                raise DownloadError(
-                    f"{shown(url)}: {error}; gave up after {failures} tries in a row"
-                ) from None
+                raise DownloadError(f"{shown(url)}: {error}; gave up after {failures} tries in a row") from None
             progress.note(f"{shown(source.label)}: {error}; trying again")
             pause(max(error.after, min(8.0, 0.5 * 2**failures)))
-    raise DownloadError(
-        f"{shown(url)}: broke off {ATTEMPTS} times; a second try goes on from {length(part)} bytes"
-    )
+    raise DownloadError(f"{shown(url)}: broke off {ATTEMPTS} times; a second try goes on from {length(part)} bytes")
 
 
 def attempt(source: Source, part: Path, progress: Progress) -> None:
@@ -111,9 +107,7 @@ def attempt(source: Source, part: Path, progress: Progress) -> None:
     with reply:
         at, total = position(reply, have, part)
         if source.size is not None and total is not None and total != source.size:
-            raise DownloadError(
-                f"{shown(source.url)}: the server's file has {total} bytes, expected {source.size}"
-            )
+            raise DownloadError(f"{shown(source.url)}: the server's file has {total} bytes, expected {source.size}")
         total = total if total is not None else source.size
         check_space(part.parent, (total or at) - at)
         if not at:
@@ -194,9 +188,7 @@ def refuse(url: str, error: urllib.error.HTTPError) -> None:
     """Raises what an error status means."""
     if error.code in AGAIN:
         wait = error.headers.get("Retry-After", "")
-        raise Interrupted(
-            f"the server says {error.code}", min(30.0, float(wait)) if wait.isdigit() else 0.0
-        ) from None
+        raise Interrupted(f"the server says {error.code}", min(30.0, float(wait)) if wait.isdigit() else 0.0) from None
     reason = MEANING.get(error.code, shown(error.reason, 80))
     raise DownloadError(f"{shown(url)}: {reason} (HTTP status {error.code})") from None
 
@@ -204,9 +196,7 @@ def refuse(url: str, error: urllib.error.HTTPError) -> None:
 def position(reply: Any, have: int, part: Path) -> tuple[int, int | None]:
     """Where in the file the body starts, and the size of the whole file if the server tells."""
     if reply.status == 206:
-        found = re.fullmatch(
-            r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", reply.headers.get("Content-Range", "")
-        )
+        found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", reply.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != have:
             part.unlink(missing_ok=True)
             raise Interrupted("the server sent another range than was asked for")

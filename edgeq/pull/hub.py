@@ -54,9 +54,7 @@ def parse(text: str) -> Address:
 def is_safe(file: str) -> bool:
     """Whether a name from outside stays inside the folder it is written to."""
     steps = file.split("/")
-    clean = all(
-        step not in ("", ".", "..") and not re.search(r'[\\:*?"<>|\x00-\x1f\x7f]', step) for step in steps
-    )
+    clean = all(step not in ("", ".", "..") and not re.search(r'[\\:*?"<>|\x00-\x1f\x7f]', step) for step in steps)
     return clean and len(file) <= 512 and all(len(step) <= 200 for step in steps)
 
 
@@ -67,11 +65,7 @@ def cached(address: Address) -> Path | None:
         if all((address.folder / name).is_file() for name in names):
             return address.folder / names[0]
     else:
-        found = (
-            [path for path in address.folder.rglob("*.gguf") if path.is_file()]
-            if address.folder.is_dir()
-            else []
-        )
+        found = [path for path in address.folder.rglob("*.gguf") if path.is_file()] if address.folder.is_dir() else []
         firsts = [path for path in found if not (m := SPLIT.fullmatch(path.name)) or int(m[2]) == 1]
         if len(firsts) == 1 and len(found) == len(parts_of(firsts[0].name)):
             return firsts[0]
@@ -114,9 +108,7 @@ def choose(names: list[str], address: Address) -> str:
     if not firsts:
         raise DownloadError(f"hf:{address.repository}: there is no GGUF file in this repository")
     some = ", ".join(shown(name, 100) for name in firsts[:20]) + (", …" if len(firsts) > 20 else "")
-    raise UsageError(
-        f"hf:{address.repository} has several files, name one as hf:{address.repository}:FILE: {some}"
-    )
+    raise UsageError(f"hf:{address.repository} has several files, name one as hf:{address.repository}:FILE: {some}")
 
 
 def endpoint() -> str:
@@ -134,11 +126,7 @@ def plain_list(address: Address) -> list[str]:
     files = reply.get("siblings") if isinstance(reply, dict) else None
     if not isinstance(files, list):
         raise DownloadError(f"hf:{address.repository}: the hub's answer lists no files")
-    return [
-        item["rfilename"]
-        for item in files
-        if isinstance(item, dict) and isinstance(item.get("rfilename"), str)
-    ]
+    return [item["rfilename"] for item in files if isinstance(item, dict) and isinstance(item.get("rfilename"), str)]
 
 
 def plain_pull(address: Address, file: str, progress: Progress) -> Path:
@@ -201,8 +189,7 @@ def hub_pull(address: Address, progress: Progress) -> Path:
         hub: Any = huggingface_hub.HfApi(endpoint=endpoint())
         file = address.file or choose(hub.list_repo_files(address.repository), address)
         paths = [
-            huggingface_hub.hf_hub_download(address.repository, name, endpoint=endpoint())
-            for name in parts_of(file)
+            huggingface_hub.hf_hub_download(address.repository, name, endpoint=endpoint()) for name in parts_of(file)
         ]
     except (DownloadError, UsageError):
         raise

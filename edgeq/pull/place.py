@@ -69,13 +69,9 @@ def io_errors(target: Path) -> Iterator[None]:
         folder = target.parent
         if error.errno in FULL:
             kept = "what has arrived is kept, and a second try goes on from there"
-            raise DownloadError(
-                f"no space left in {folder}; {kept}; EDGEQ_CACHE names another folder"
-            ) from error
+            raise DownloadError(f"no space left in {folder}; {kept}; EDGEQ_CACHE names another folder") from error
         reason = error.strerror or str(error)
-        raise DownloadError(
-            f"{error.filename or folder}: {reason}; EDGEQ_CACHE names another folder"
-        ) from error
+        raise DownloadError(f"{error.filename or folder}: {reason}; EDGEQ_CACHE names another folder") from error
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -105,9 +101,7 @@ def check_sha256(path: Path, expected: str | None, what: str) -> None:
     found = sha256_of(path)
     if found != expected.lower():
         path.unlink(missing_ok=True)
-        raise DownloadError(
-            f"{what}: SHA-256 is {found}, expected {expected.lower()}; it was removed, try again"
-        )
+        raise DownloadError(f"{what}: SHA-256 is {found}, expected {expected.lower()}; it was removed, try again")
 
 
 def finish(part: Path, target: Path, sha256: str | None, progress: Progress) -> Path:

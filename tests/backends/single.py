@@ -14,6 +14,10 @@ from tests.blocks import MemoryWeights
 
 _POOLS: dict[int, NativeBackend] = {}
 
+Steps = list[tuple[Batch, list[np.ndarray]]]
+# Runs the steps of a program somewhere else than in this process; outputs of the last.
+Runner = Callable[[Program, MemoryWeights, Options, Steps, str, int], list[np.ndarray]]
+
 
 def native(threads: int) -> NativeBackend:
     return _POOLS.setdefault(threads, NativeBackend())
@@ -35,12 +39,17 @@ def program(build: Callable[[Builder], tuple[list[int], list[int]]], layers: int
 
 
 def run(
-    made: Program, weights: MemoryWeights, inputs: list[np.ndarray], batch: Batch, *, isa: str | None = None, threads: int = 2,
-    kv_type: str = "F32", context: int = 256, before: list[tuple[Batch, list[np.ndarray]]] | None = None,
-    reproducible: bool = False, dtype: type = np.float64,
+    made: Program, weights: MemoryWeights, inputs: list[np.ndarray], batch: Batch, *,
+    isa: str | Runner | None = None, threads: int = 2, kv_type: str = "F32", context: int = 256,
+    before: Steps | None = None, reproducible: bool = False, dtype: type = np.float64,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Outputs of the program on the native variant `isa`, or on the reference for None. `before`: steps done first."""
-    options = Options(threads=threads, chunk=128, isa=isa, reproducible=reproducible)
+    """Outputs of the program on the native variant `isa`, by a runner, or on the reference for None.
+
+    `before`: steps done first."""
+    forced = isa if isinstance(isa, str) else None
+    options = Options(threads=threads, chunk=128, isa=forced, reproducible=reproducible)
+    if callable(isa):
+        return isa(made, weights, options, [*(before or []), (batch, inputs)], kv_type, context)
     backend = ReferenceBackend(dtype) if isa is None else native(threads)
     executable = backend.compile(made, weights, options)
     state = executable.new_state(2, context, kv_type)

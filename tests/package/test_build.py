@@ -43,9 +43,7 @@ def copy(built: Path, tmp_path: Path) -> Path:
 @with_compiler
 def test_the_library_loads(built: Path) -> None:
     assert tree.ask(built, STATE) == "True None"
-    code = (
-        "from edgeq._lib import lib as l; print(l.eq_abi_version(), l.EQ_SECOND, l.EQ_ONE, l.eq_scan(b'*'))"
-    )
+    code = "from edgeq._lib import lib as l; print(l.eq_abi_version(), l.EQ_SECOND, l.EQ_ONE, l.eq_scan(b'*'))"
     assert tree.ask(built, code) == "1 2 1 42"
     note = json.loads((built / "edgeq/_native/build.json").read_text())
     assert note["library"] == LIBRARY

@@ -73,9 +73,7 @@ def test_an_error_is_one_line_and_exit_code_2(
         assert captured.err.count("\n") == 1
 
 
-def test_edgeq_debug_shows_the_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_edgeq_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("EDGEQ_DEBUG", "1")
     use(monkeypatch, main=raising(GGUFError("cut off")))
     assert cli.main(["info"]) == 2
@@ -100,9 +98,7 @@ def test_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["info"]) == 130
 
 
-def test_exit_codes_of_a_click_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_codes_of_a_click_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     @click.command()
     @click.argument("code", type=int)
     def command(code: int) -> int:
@@ -142,9 +138,7 @@ def test_closed_streams_are_no_trouble() -> None:
     code = "import sys; sys.stdin = sys.stdout = sys.stderr = None;"
     code += "from edgeq.cli import main; sys.exit(main({}))"
     for arguments, wanted in ((["--version"], 0), (["pull", "nosuch"], 2)):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(arguments)], capture_output=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", code.format(arguments)], capture_output=True, check=False)
         assert done.returncode == wanted, done.stderr
 
 
@@ -165,9 +159,7 @@ def test_shell_completion_knows_the_commands() -> None:
         "COMP_WORDS": "edgeq pu",
         "COMP_CWORD": "1",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeq"], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "edgeq"], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "plain,pull"
 
 

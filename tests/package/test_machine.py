@@ -51,9 +51,7 @@ def test_plain_cores(tree: Tree) -> None:
 
 def test_smt_siblings_count_once(tree: Tree) -> None:
     for cpu in range(4):
-        tree.put(
-            f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", f"{cpu % 2},{cpu % 2 + 2}"
-        )
+        tree.put(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", f"{cpu % 2},{cpu % 2 + 2}")
     found = chosen(tree)
     assert found.number == 2
     assert "2 physical cores" in " ".join(found.reasons)
@@ -112,12 +110,19 @@ def test_cgroup_v1_in_a_container_without_its_own_namespace(tree: Tree) -> None:
     tree.put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000")
     tree.put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1000000")
     tree.put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "700000")
-    tree.put(
-        "/sys/fs/cgroup/memory/memory.stat", "cache 1\ntotal_inactive_file 100000\ntotal_active_file 50000"
-    )
+    tree.put("/sys/fs/cgroup/memory/memory.stat", "cache 1\ntotal_inactive_file 100000\ntotal_active_file 50000")
     assert linux.quota(tree.root) == 3.0
     found = linux.memory(tree.root)
     assert (found.available, found.limit) == (450_000, 1_000_000)
+
+
+def test_a_group_outside_the_mount_is_looked_up_at_its_top(tree: Tree) -> None:
+    tree.put("/proc/self/cgroup", "0::/../elsewhere")
+    tree.put("/proc/self/mountinfo", MODERN.replace(" / /sys", " /inner /sys"))
+    tree.put("/sys/fs/cgroup/cpu.max", "100000 100000")
+    tree.put("/sys/fs/elsewhere/cpu.max", "200000 100000")
+    assert linux.quota(tree.root) == 1.0
+    assert [folder for folder, _ in linux.cgroups("cpu", tree.root)] == [Path(tree.root, "sys/fs/cgroup")]
 
 
 def test_no_limit_of_cgroup_v1_is_none(tree: Tree) -> None:

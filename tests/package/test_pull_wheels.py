@@ -33,9 +33,7 @@ def write_wheel(folder: Path, number: int, piece: bytes, compress: int = zipfile
     info = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w", compress) as archive:
         archive.writestr(f"{name}/data.bin", piece)
-        archive.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n"
-        )
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     return path
@@ -69,18 +67,14 @@ def entry(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
         )
         for number, path in enumerate(sorted(shelf.iterdir()))
     )
-    made = Entry(
-        "stand-in", ("standin",), "Stand-in", "s.gguf", len(BIG), BIG_SHA, "MIT", "", "", True, parts
-    )
+    made = Entry("stand-in", ("standin",), "Stand-in", "s.gguf", len(BIG), BIG_SHA, "MIT", "", "", True, parts)
     monkeypatch.setattr(registry, "entries", lambda: (made,))
     return made
 
 
 def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "pip" else real(name, *rest)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "pip" else real(name, *rest))
 
 
 def serve_index(web: Web, shelf: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
@@ -95,9 +89,7 @@ def serve_index(web: Web, shelf: Path, monkeypatch: pytest.MonkeyPatch, **option
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="this Python has no pip")
-def test_pip_is_the_client_where_it_exists(
-    entry: Entry, shelf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pip_is_the_client_where_it_exists(entry: Entry, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
     path = pulling.pull("standin")
@@ -111,9 +103,7 @@ def test_pip_is_the_client_where_it_exists(
 def test_pip_says_why_it_failed(entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nothing"))
-    with pytest.raises(
-        DownloadError, match=r"pip could not fetch edgeq-stand-in-0==1\.0: No matching distribution"
-    ):
+    with pytest.raises(DownloadError, match=r"pip could not fetch edgeq-stand-in-0==1\.0: No matching distribution"):
         pulling.pull("stand-in")
     assert not list(entry.path.parent.rglob("pip-*"))
 
@@ -121,18 +111,14 @@ def test_pip_says_why_it_failed(entry: Entry, monkeypatch: pytest.MonkeyPatch, t
 def test_progress_of_pip_is_passed_on() -> None:
     told = Told()
     lines = ["Collecting x", "Progress 0 of 50", "Progress 30 of 50", "Progress 50 of 50", "ERROR: no luck"]
-    status, said = wheels.run_pip(
-        [sys.executable, "-c", f"print({chr(10).join(lines)!r}); exit(3)"], "x", told
-    )
+    status, said = wheels.run_pip([sys.executable, "-c", f"print({chr(10).join(lines)!r}); exit(3)"], "x", told)
     assert status == 3
     assert told.starts == [(0, 50)]
     assert told.last == 50
     assert wheels.why_pip_failed(said) == "no luck"
 
 
-def test_without_pip_the_index_is_asked(
-    entry: Entry, shelf: Path, web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_pip_the_index_is_asked(entry: Entry, shelf: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_index(web, shelf, monkeypatch, cuts=1, cut_at=5000)
     assert pulling.pull("stand-in").read_bytes() == BIG
     assert web.gets("/simple/edgeq-stand-in-0/")[0].headers["Accept"] == "application/vnd.pypi.simple.v1+json"
@@ -190,12 +176,8 @@ def test_another_wheel_than_announced_is_refused(
     assert not entry.path.exists()
 
 
-@pytest.mark.parametrize(
-    "listing", [{}, [], {"files": 3}, {"files": [3]}, {"files": [{"filename": "x.whl"}]}]
-)
-def test_an_index_without_the_wheel(
-    entry: Entry, web: Web, monkeypatch: pytest.MonkeyPatch, listing: object
-) -> None:
+@pytest.mark.parametrize("listing", [{}, [], {"files": 3}, {"files": [3]}, {"files": [{"filename": "x.whl"}]}])
+def test_an_index_without_the_wheel(entry: Entry, web: Web, monkeypatch: pytest.MonkeyPatch, listing: object) -> None:
     without_pip(monkeypatch)
     monkeypatch.setenv("PIP_INDEX_URL", web.url + "/simple/")
     web.add_json("/simple/edgeq-stand-in-0/", listing)

@@ -37,9 +37,7 @@ def test_names_are_unique_and_one_is_the_default() -> None:
     names = [name for entry in entries for name in (entry.name, *entry.aliases)]
     assert len(names) == len(set(names))
     assert len({entry.file for entry in entries}) == len(entries)
-    assert (
-        [entry.name for entry in entries if entry.default] == [registry.default_model()] == ["smollm2-135m"]
-    )
+    assert [entry.name for entry in entries if entry.default] == [registry.default_model()] == ["smollm2-135m"]
 
 
 def test_a_name_is_found_in_any_case() -> None:

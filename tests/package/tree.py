@@ -83,8 +83,6 @@ def build(root: Path, *arguments: str, **environment: str) -> subprocess.Complet
 def ask(root: Path, code: str, **environment: str) -> str:
     """What `code` prints in a Python that finds the tree's own edgeq."""
     env = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
