@@ -182,7 +182,6 @@ class ChatTemplate:
             "tools": copy.plain(tools, "tools"),
             "add_generation_prompt": bool(add_generation_prompt),
         }
-        own = {k: v for k, v in own.items() if k not in extra}
         if self.is_known:
             from edgeq.tokenizer import chat_engine
 

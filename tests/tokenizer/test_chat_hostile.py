@@ -42,7 +42,7 @@ BREAKOUTS = {
     "self": "{{ self.__init__.__globals__ }}",
     "template reference": "{{ self._TemplateReference__context.environment.filters.clear() }}",
     "joiner": "{{ joiner.__init__.__builtins__ }}",
-    "namespace": "{% set n = namespace() %}{% set n.__class__ = 1 %}",
+    "namespace": "{% set n = namespace() %}{% set n.__class__ = 1 %}x",
     "namespace by dict": "{% set n = namespace({'__init__': 1}) %}x",
     "macro": "{% macro m() %}{% endmacro %}{{ m.__call__.__func__.__globals__ }}",
     "function": "{{ raise_exception.__globals__ }}",
@@ -58,12 +58,12 @@ BREAKOUTS = {
 }
 
 OTHERS = {
-    "include": "{% include '/etc/passwd' %}",
-    "include a list": "{% include ['a', 'b'] %}",
-    "import": "{% import 'os' as os %}",
-    "from import": "{% from 'x' import y %}",
-    "extends": "{% extends 'base' %}",
-    "extends a bomb": "{% extends 'a' * 10**9 %}",
+    "include": "{% include '/etc/passwd' %}x",
+    "include a list": "{% include ['a', 'b'] %}x",
+    "import": "{% import 'os' as os %}x",
+    "from import": "{% from 'x' import y %}x",
+    "extends": "{% extends 'base' %}x",
+    "extends a bomb": "{% extends 'a' * 10**9 %}x",
 }
 
 BOMBS = {
