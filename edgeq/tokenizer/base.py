@@ -98,7 +98,7 @@ class Tokenizer:
         space = flags["add_space_prefix"]
         self.add_space_prefix = bool_value(metadata, "tokenizer.ggml.add_space_prefix", space)
         self.clean_spaces = flags["clean_spaces"]
-        self.chat_template = text_value(metadata, "tokenizer.chat_template")
+        self.chat_template: Any = metadata.get("tokenizer.chat_template")  # checked when a chat is rendered
         self.specials = SpecialTokens(self.pieces, self.types, metadata, self.ids)
         self._check_byte_tokens()
         self._load()

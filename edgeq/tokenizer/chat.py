@@ -93,9 +93,7 @@ class ChatTemplate:
     def named(cls, name: str) -> ChatTemplate:
         """A built-in template."""
         if name not in NAMED:
-            raise TemplateError(
-                f"template {shown(name)!r}: unknown; the built-in ones are {', '.join(NAMED)}"
-            )
+            raise TemplateError(f"template {shown(name)!r}: unknown; the built-in ones are {', '.join(NAMED)}")
         return cls(NAMED[name], name)
 
     @classmethod

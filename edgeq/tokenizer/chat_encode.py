@@ -40,9 +40,7 @@ def encode_segments(tokenizer: Tokenizer, segments: Sequence[Segment]) -> list[i
     added: the template says where a turn ends.
     """
     data = b"".join(as_bytes(s.text) for s in segments)
-    masked = b"".join(
-        as_bytes(s.text) if s.is_special_allowed else as_bytes(s.text).translate(_MASK) for s in segments
-    )
+    masked = b"".join(as_bytes(s.text) if s.is_special_allowed else as_bytes(s.text).translate(_MASK) for s in segments)
     out: list[int] = []
     own = b"".join(bytes([s.is_special_allowed]) * len(as_bytes(s.text)) for s in segments)
     for part in _cut(tokenizer, data, masked, own):

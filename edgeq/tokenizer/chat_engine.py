@@ -19,9 +19,7 @@ from edgeq.errors import TemplateError, shown
 from edgeq.tokenizer.chat_marked import Marked, Spans, concat, literal
 from edgeq.tokenizer.chat_sandbox import MAX_TEXT, Environment, OverBudget, Refusal
 
-ROLES = frozenset(
-    ("system", "user", "assistant", "tool", "developer", "function", "model", "ipython", "observation")
-)
+ROLES = frozenset(("system", "user", "assistant", "tool", "developer", "function", "model", "ipython", "observation"))
 """Role names that a template may build a control token from, as `'<|' + role + '|>'` does."""
 
 
@@ -44,9 +42,7 @@ def compile_template(source: str) -> None:
         _guarded(_compiled, source)
 
 
-def render(
-    source: str, own: Mapping[str, str], variables: Mapping[str, Any], allowance: int
-) -> tuple[str, Spans]:
+def render(source: str, own: Mapping[str, str], variables: Mapping[str, Any], allowance: int) -> tuple[str, Spans]:
     """The text of a rendered template, and the spans of characters that the template wrote.
 
     own: variables that count as the template's own text (`bos_token` ...); variables: all others, as JSON.
@@ -57,9 +53,7 @@ def render(
     return rendered
 
 
-def _render(
-    source: str, own: Mapping[str, str], variables: Mapping[str, Any], allowance: int
-) -> tuple[str, Spans]:
+def _render(source: str, own: Mapping[str, str], variables: Mapping[str, Any], allowance: int) -> tuple[str, Spans]:
     template, env = _compiled(source), _environment()
     env.steps, env.max_text = 0, MAX_TEXT + 4 * allowance
     context = template.new_context({**{k: literal(v) for k, v in own.items()}, **_with_roles(variables)})
@@ -92,13 +86,9 @@ def _guarded(function: Callable[..., Any], *args: Any) -> Any:
     except OverBudget as e:
         raise TemplateError(f"the chat template asks for too much: {e}") from None
     except (TemplateSyntaxError, TemplateAssertionError) as e:
-        raise TemplateError(
-            f"the chat template cannot be read, line {e.lineno}: {shown(e.message)}"
-        ) from None
+        raise TemplateError(f"the chat template cannot be read, line {e.lineno}: {shown(e.message)}") from None
     except TemplateNotFound as e:
-        raise TemplateError(
-            f"the chat template asks for another template, {shown(e)!r}, which it may not"
-        ) from None
+        raise TemplateError(f"the chat template asks for another template, {shown(e)!r}, which it may not") from None
     except RecursionError:
         raise TemplateError("the chat template is nested too deeply or calls itself without end") from None
     except MemoryError:

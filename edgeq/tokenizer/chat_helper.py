@@ -94,9 +94,7 @@ class _Limits:
     def _lower(self, kind: int, most: int) -> None:
         hard = self._resource.getrlimit(kind)[1]
         with suppress(ValueError, OSError):
-            self._resource.setrlimit(
-                kind, (most if hard == self._resource.RLIM_INFINITY else min(most, hard), hard)
-            )
+            self._resource.setrlimit(kind, (most if hard == self._resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _address_space() -> int | None:

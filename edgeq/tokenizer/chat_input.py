@@ -30,9 +30,7 @@ class Copy:
             raise UsageError(f"messages: expected a list of mappings, found {type(value).__name__}")
         for i, message in enumerate(value):
             if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-                raise UsageError(
-                    f"messages[{i}]: expected a mapping with a 'role', found {shown(message, 60)}"
-                )
+                raise UsageError(f"messages[{i}]: expected a mapping with a 'role', found {shown(message, 60)}")
         copied: list[dict[str, Any]] = self.plain(value, "messages")
         return copied
 
@@ -53,14 +51,10 @@ class Copy:
             if not all(isinstance(k, str) for k in value):
                 raise UsageError(f"{where}: expected text for keys")
             self.size += sum(map(len, value))
-            return {
-                str.__str__(k): self.plain(v, f"{where}.{shown(k, 40)}", depth + 1) for k, v in value.items()
-            }
+            return {str.__str__(k): self.plain(v, f"{where}.{shown(k, 40)}", depth + 1) for k, v in value.items()}
         if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
             return [self.plain(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
-        raise UsageError(
-            f"{where}: expected text, a number, a list or a mapping, found {type(value).__name__}"
-        )
+        raise UsageError(f"{where}: expected text, a number, a list or a mapping, found {type(value).__name__}")
 
 
 def aliased(message: dict[str, Any]) -> dict[str, Any]:
