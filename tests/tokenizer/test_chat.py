@@ -24,9 +24,7 @@ from edgeq.tokenizer.chat import ChatTemplate, Segment
 from tests.tokenizer.test_chat_data.conversations import CONVERSATIONS, TOKENS, said
 
 DATA = Path(__file__).parent / "test_chat_data"
-GOLDENS: dict[str, dict[str, str | None]] = json.loads((DATA / "goldens.json").read_text(encoding="utf-8"))[
-    "goldens"
-]
+GOLDENS: dict[str, dict[str, str | None]] = json.loads((DATA / "goldens.json").read_text(encoding="utf-8"))["goldens"]
 ECHO = "{{ messages[0].content }}"
 HI = said("user: Hi")
 
@@ -88,9 +86,7 @@ def real_templates() -> list[tuple[str, str]]:
 def test_templates_of_real_models_render_as_transformers_does(monkeypatch: pytest.MonkeyPatch) -> None:
     known = [(name, source) for name, source in real_templates() if _digest(source) in GOLDENS]
     if not known:
-        pytest.skip(
-            "left out: no real models with templates (set EDGEQ_TEST_MODELS to a folder with GGUF files)"
-        )
+        pytest.skip("left out: no real models with templates (set EDGEQ_TEST_MODELS to a folder with GGUF files)")
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: pytest.fail("started a process"))
     for name, source in known:
         template = ChatTemplate(source, name, TOKENS)
@@ -111,9 +107,7 @@ def tokenizer(**changes: Any) -> Any:
 
 
 def test_the_template_of_the_file_gets_the_special_tokens_of_the_vocabulary() -> None:
-    template = ChatTemplate.from_tokenizer(
-        tokenizer(chat_template="{{ bos_token }}|{{ eos_token }}|{{ unk_token }}")
-    )
+    template = ChatTemplate.from_tokenizer(tokenizer(chat_template="{{ bos_token }}|{{ eos_token }}|{{ unk_token }}"))
     assert template
     assert template.render(HI) == [Segment("<s>|</s>|", True)]
     template.close()
@@ -139,9 +133,7 @@ def test_an_override_is_a_name_or_a_file(tmp_path: Path) -> None:
         template = ChatTemplate.for_chat(tokenizer(chat_template="x"), override)
         assert text(template.render(HI)) == "own </s>"
         template.close()
-    assert (
-        text(ChatTemplate.for_chat(tokenizer(), "zephyr").render(HI)) == "<|user|>\nHi</s>\n<|assistant|>\n"
-    )
+    assert text(ChatTemplate.for_chat(tokenizer(), "zephyr").render(HI)) == "<|user|>\nHi</s>\n<|assistant|>\n"
     with pytest.raises(TemplateError, match=r"nosuch: not a file, and not a built-in template \(chatml"):
         ChatTemplate.for_chat(tokenizer(), "nosuch")
     with pytest.raises(TemplateError, match="'nosuch': unknown; the built-in ones are chatml"):
@@ -288,9 +280,7 @@ def test_a_closed_or_forgotten_template_leaves_no_process() -> None:
     assert process.wait(timeout=10) is not None
 
 
-def test_ctrl_c_while_waiting_does_not_mix_up_answers(
-    unknown: ChatTemplate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_while_waiting_does_not_mix_up_answers(unknown: ChatTemplate, monkeypatch: pytest.MonkeyPatch) -> None:
     assert text(unknown.render(said("user: one"))) == "one"
 
     def interrupted(*args: Any) -> Any:
@@ -337,9 +327,7 @@ def test_many_threads_share_a_template(unknown: ChatTemplate) -> None:
 
 
 @pytest.mark.parametrize("obstacle", ["frozen", "executable", "popen", "helper=False", "dies"])
-def test_where_no_process_can_be_started_the_way_out_is_named(
-    obstacle: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_process_can_be_started_the_way_out_is_named(obstacle: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if obstacle == "frozen":
         monkeypatch.setattr(sys, "frozen", True, raising=False)
     elif obstacle == "executable":

@@ -117,8 +117,7 @@ BOMBS = {
 
 NESTED = {
     "macro without end": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "macros without end": "{% macro f() %}{{ g() }}{% endmacro %}"
-    "{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "macros without end": "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
     "loop without end": "{% for x in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}",
     "caller without end": "{% macro f() %}{% call f() %}{% endcall %}{% endmacro %}{{ f() }}",
     "parentheses": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
@@ -185,9 +184,7 @@ def test_a_hostile_template_fails_alone(source: str, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("name", ["nested loops", "sorting", "regular expression", "format method"])
 def test_the_same_template_can_be_rendered_again_after_a_kill(name: str) -> None:
     # It behaves when the message asks it to: what was killed was the rendering, not the template.
-    template = ChatTemplate(
-        "{% if messages[0].content == 'bomb' %}" + BOMBS[name] + "{% else %}fine{% endif %}"
-    )
+    template = ChatTemplate("{% if messages[0].content == 'bomb' %}" + BOMBS[name] + "{% else %}fine{% endif %}")
     for _ in range(2):
         with pytest.raises(TemplateError):
             template.render(said("user: bomb"))
@@ -211,9 +208,7 @@ def test_an_error_names_the_line() -> None:
 
 
 def test_a_helper_that_does_not_answer_is_killed_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    template = ChatTemplate(
-        "{% if messages[0].content == 'bomb' %}" + BOMBS["sorting"] + "{% else %}fine{% endif %}"
-    )
+    template = ChatTemplate("{% if messages[0].content == 'bomb' %}" + BOMBS["sorting"] + "{% else %}fine{% endif %}")
     template.render(HI)
     with monkeypatch.context() as m:
         m.setattr(chat_process, "_wall", lambda seconds: 0.05)
@@ -268,8 +263,6 @@ def test_memory_of_the_helper_stays_bounded() -> None:
     sources = [BOMBS["format method"], BOMBS["doubling by replace"], "{% set n = namespace(x=[]) %}" + many]
     command = [sys.executable, "-c", _PEAK, *sources]
     root = Path(__file__).parents[2]
-    honest, *peaks = map(
-        int, subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.split()
-    )
+    honest, *peaks = map(int, subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.split())
     assert len(peaks) == len(sources)
     assert max(peaks) - honest < 70 << 10  # KiB

@@ -47,9 +47,7 @@ def main(models: list[Path]) -> None:
         for _, source in of_gguf(path):
             sources[hashlib.sha256(source.strip().encode()).hexdigest()] = source
     goldens = {name: rendered(source) for name, source in sources.items()}
-    text = json.dumps(
-        {"transformers": transformers.__version__, "goldens": goldens}, indent=1, ensure_ascii=False
-    )
+    text = json.dumps({"transformers": transformers.__version__, "goldens": goldens}, indent=1, ensure_ascii=False)
     (HERE / "goldens.json").write_text(text + "\n", encoding="utf-8")
 
 
