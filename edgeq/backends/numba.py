@@ -1,0 +1,161 @@
+"""The numba backend: the same program jitted from Python, for a machine without the native library.
+
+A step is one call of a compiled loop on each thread, without the GIL (numba_kernels.run). Owns the protocol; kernels
+are in numba_kernels, numba_attend and numba_unpack. Numba itself is imported when a program is compiled, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgeq import ops, quants
+from edgeq.backends.base import Batch, Cancel, Executable, Options, State, WeightSource, check_batch, program_vocab
+from edgeq.errors import BackendError, Cancelled, MemoryLimitError, UsageError
+from edgeq.ops import Op
+from edgeq.program import Program
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeq.backends.numba_pool import Pool
+    from edgeq.backends.numba_state import NumbaState
+
+NEVER = (1 << 63) - 1
+KV_IDS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8}
+
+
+class NumbaExecutable(Executable):
+    """Phases of a program. One step runs at a time; steps of other threads wait their turn."""
+
+    def __init__(self, program: Program, weights: WeightSource, options: Options, pool: Pool) -> None:
+        import numpy as np
+
+        from edgeq.backends import numba_attend, numba_kernels
+        from edgeq.backends.numba_compile import compiled, yield_address
+        from edgeq.backends.numba_plan import Plan
+
+        self.program, self.chunk = program, options.chunk
+        self._pool = pool
+        self._vocab = program_vocab(program)
+        self._plan = Plan(program, weights, pool.threads)
+        self._phases, self._items = self._plan.table()
+        self._run = compiled(numba_kernels.run).ctypes
+        self._yield, self._block = yield_address(), numba_attend.BLOCK
+        self._scratch = [np.empty(self._plan.scratch + 64, np.uint8) for _ in range(pool.threads)]
+        self._arena = np.empty(0, np.uint8)
+        self._by_output = [program.buffers[h].outputs for h in program.outputs]
+
+    @property
+    def nbytes(self) -> int:
+        """Working memory as of the largest step so far."""
+        return int(self._arena.nbytes + sum(s.nbytes for s in self._scratch))
+
+    def new_state(self, sequences: int, context: int, kv_type: str = "F16") -> NumbaState:
+        from edgeq.backends.numba_state import NumbaState
+
+        return NumbaState(self, self.program, sequences, context, kv_type, self.chunk)
+
+    def step(
+        self, state: State, batch: Batch, inputs: Sequence[np.ndarray] = (), cancel: Cancel | None = None
+    ) -> list[np.ndarray]:
+        if getattr(state, "owner", None) is not self:
+            raise BackendError("numba backend: the state belongs to another executable")
+        check_batch(self.program, state, batch, self.chunk, self._vocab)
+        with self._pool.lock:
+            made: list[np.ndarray] = self._step(state, batch, inputs, Cancel() if cancel is None else cancel)
+            return made
+
+    def _step(self, state: Any, batch: Batch, inputs: Sequence[np.ndarray], cancel: Cancel) -> list[np.ndarray]:
+        import numpy as np
+
+        t, n = len(batch.tokens), len(batch.outputs)
+        results = self._prepare(t, n, inputs)
+        columns = [np.array(c, np.int64) for c in (batch.tokens, batch.positions, batch.sequences, batch.outputs)]
+        starts = [c.ctypes.data for c in columns]
+        ctx = np.array([*starts, t, n, KV_IDS[state.kv_type], state.words.ctypes.data], np.int64)
+        self._phases[:, 2] = self._items @ np.array([t, n, 1, -(-t // self._block)])
+        self._phases[:, 5] = 0
+        sync = np.array([0, NEVER], np.int64)
+        word = np.frombuffer(cancel.word, np.uint8)
+        phases, count = self._phases.ctypes.data, len(self._phases)
+        shared = (phases, count, sync.ctypes.data, self._pool.threads, word.ctypes.data)
+        scratch = [s.ctypes.data for s in self._scratch]
+        context = ctx.ctypes.data
+
+        def work(index: int) -> None:
+            self._run(*shared, scratch[index], context, self._yield, int(index == 0))
+
+        self._pool.run(work, cancel.set)
+        if sync[1] != NEVER:
+            raise Cancelled("the step was cancelled")
+        return results
+
+    def _prepare(self, t: int, n: int, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Sets the addresses of all buffers for t tokens, copies the inputs in; the arrays that outputs go to."""
+        import numpy as np
+
+        plan, program = self._plan, self.program
+        wanted = plan.bytes_per_token * t + 64
+        if self._arena.nbytes < wanted:
+            try:
+                self._arena = np.empty(wanted, np.uint8)
+            except MemoryError:
+                raise MemoryLimitError(
+                    f"no memory for {wanted} bytes of activations; smaller chunks need less"
+                ) from None
+        plan.places[:-1] = np.array(plan.offsets, np.int64) * t + -(-self._arena.ctypes.data // 64) * 64
+        results = []
+        for h, by_output in zip(program.outputs, self._by_output):
+            result = np.empty((n if by_output else t, program.buffers[h].width), np.float32)
+            plan.places[h] = result.ctypes.data
+            results.append(result)
+        for x, h in zip(inputs, program.inputs, strict=True):
+            width = program.buffers[h].width
+            given = np.ascontiguousarray(x, np.float32)
+            if given.shape != (t, width):
+                raise UsageError(f"input {program.buffers[h].name}: shape {given.shape}, expected {(t, width)}")
+            if h in program.outputs:
+                results[program.outputs.index(h)][...] = given
+            else:
+                at = int(plan.places[h]) - self._arena.ctypes.data
+                self._arena[at : at + given.nbytes] = given.reshape(-1).view(np.uint8)
+        return results
+
+
+class NumbaBackend:
+    """Kernels compiled by Numba on this machine's cores. One set of threads serves all programs of one backend."""
+
+    name = "numba"
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+
+    def supports(self, op: type[Op], formats: frozenset[str]) -> bool:
+        return op in ops.OPS and all(quants.FORMATS[f].linear for f in formats)
+
+    def compile(self, program: Program, weights: WeightSource, options: Options) -> NumbaExecutable:
+        try:
+            from edgeq.backends.numba_compile import check_host
+        except ImportError as error:
+            raise BackendError(
+                f"backend numba: {error}; `pip install numba` adds it where Numba has a wheel for this platform"
+            ) from None
+        check_host()
+        if self._pool is None:
+            self._pool = self._new_pool(options.threads)
+        return NumbaExecutable(program, weights, options, self._pool)
+
+    @property
+    def threads(self) -> int:
+        """Threads that run a step; 0 before the first program."""
+        return self._pool.threads if self._pool else 0
+
+    def _new_pool(self, threads: int | None) -> Pool:
+        from edgeq import machine
+        from edgeq.backends.numba_pool import Pool
+
+        count = machine.threads_to_use() if threads is None else threads
+        if not 0 < count <= 1024:
+            raise UsageError(f"{count} threads: expected 1 to 1024")
+        return Pool(count)
