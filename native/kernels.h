@@ -12,7 +12,8 @@
 #define EQ_MAX_QUERIES 128   /* of one attention job */
 
 /* Rows of activations, and their rounding for integer dots: x ~ scale * q per group of 32, |q| <= 32512 (15.98 bits).
- * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums)
+ * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums);
+ *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
  * packed:  q [T/B][K/P][B][P], scale [T/B][K/32][B], sum and sum32 alike  for blocks of B tokens, P and B the variant's. */
 typedef struct {
     const float *x; /* [T][K] */

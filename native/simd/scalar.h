@@ -24,7 +24,7 @@ EQ_INLINE vf v_fma(vf a, vf b, vf c) { return a * b + c; }
 EQ_INLINE vf v_abs(vf a) { return fabsf(a); }
 EQ_INLINE vf v_round(vf a) { return rintf(a); }
 EQ_INLINE vf v_pow2(vf n) {
-    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
+    uint32_t bits = (uint32_t)((n == n ? (int32_t)n : 0) + 127) << 23; /* a NaN is no integer */
     float x;
     memcpy(&x, &bits, 4);
     return x;
@@ -94,7 +94,8 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
 EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
     sums[0] = sums[1] = 0;
     for (int i = 0; i < 32; i++) {
-        q[i] = (int16_t)rintf(x[i] * inverse);
+        float r = rintf(x[i] * inverse);
+        q[i] = r == r ? (int16_t)r : 0;
         sums[i / 16] += q[i];
     }
 }
