@@ -1,4 +1,4 @@
-"""Write models/goldens/tokenizer_bpe.json: llama.cpp's ids for models/vocabs/bpe*.gguf under every
+"""Write models/golden/tokenizer_bpe.json: llama.cpp's ids for models/vocabs/bpe*.gguf under every
 pre-tokenizer name.
 
     python models/make_tokenizer_goldens.py build/llama_oracle          # see models/oracle/build.sh

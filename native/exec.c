@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cpu.h"
+#include "guard.h"
 #include "memory.h"
 #include "quant/formats.h"
 
@@ -280,6 +281,11 @@ int32_t eq_step(eq_exec *e, eq_state *state, const eq_batch *batch, const float 
     eq_step_call call = {{e, state, batch, e->buffers, e->spans, 0, cancel, 0}, inputs, outputs};
     atomic_init(&call.context.stop_after, INT32_MAX);
     eq_pool_run(e->pool, step, &call);
+    for (int32_t i = 0; i < e->program.n_tensors; i++)
+        if (eq_guard_hit_at(e->program.tensors[i].data)) {
+            snprintf(message, (size_t)message_size, "the model file changed or shrank while it was in use");
+            return EQ_FILE_CHANGED;
+        }
     if (atomic_load(&call.context.stop_after) == INT32_MAX) return EQ_OK;
     snprintf(message, (size_t)message_size, "the step was cancelled");
     return EQ_CANCELLED;

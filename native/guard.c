@@ -1,12 +1,13 @@
 /* File mappings under guard: when a page of a mapped model is gone (the file shrank), the fault puts a zero page in its
  * place and marks the mapping; a step then says so instead of ending the process. Faults elsewhere go to whoever had
  * the signal before. */
-#include "edgeq.h"
+#include "guard.h"
 
 #ifdef _WIN32
 int32_t eq_guard_add(const void *start, int64_t nbytes) { (void)start, (void)nbytes; return -1; }
 void eq_guard_remove(int32_t slot) { (void)slot; }
 int32_t eq_guard_hit(int32_t slot) { (void)slot; return 0; }
+int32_t eq_guard_hit_at(const void *address) { (void)address; return 0; }
 #else
 #include <signal.h>
 #include <stdatomic.h>
@@ -24,7 +25,7 @@ typedef struct {
 static guard guards[SLOTS];
 static atomic_int taken[SLOTS];
 static struct sigaction before;
-static atomic_int installed;
+static atomic_int installed, any_hit;
 static uintptr_t page_size;
 
 static void on_fault(int number, siginfo_t *info, void *context) {
@@ -35,6 +36,7 @@ static void on_fault(int number, siginfo_t *info, void *context) {
         void *page = (void *)(at & ~(page_size - 1));
         if (mmap(page, page_size, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) break;
         atomic_store(&guards[i].hit, 1);
+        atomic_store(&any_hit, 1);
         return;
     }
     if (before.sa_flags & SA_SIGINFO && before.sa_sigaction) {
@@ -76,6 +78,13 @@ void eq_guard_remove(int32_t slot) {
     if (slot < 0 || slot >= SLOTS) return;
     atomic_store(&guards[slot].end, 0);
     atomic_store(&taken[slot], 0);
+}
+
+int32_t eq_guard_hit_at(const void *address) {
+    uintptr_t at = (uintptr_t)address;
+    for (int i = 0; atomic_load(&any_hit) && i < SLOTS; i++)
+        if (at >= atomic_load(&guards[i].start) && at < atomic_load(&guards[i].end) && atomic_load(&guards[i].hit)) return 1;
+    return 0;
 }
 
 int32_t eq_guard_hit(int32_t slot) { return slot >= 0 && slot < SLOTS ? atomic_load(&guards[slot].hit) : 0; }

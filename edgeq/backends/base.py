@@ -6,7 +6,7 @@ A third party adds one under the entry point group `edgeq.backends`: a name and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -176,8 +176,3 @@ def program_vocab(program: Program) -> int | None:
     from edgeq.ops import Embed
 
     return next((program.tensors[op.table].shape[0] for op in program.ops if isinstance(op, Embed)), None)
-
-
-def describe(weights: Mapping[str, Any], program: Program) -> frozenset[str]:
-    """Names of the formats of the file's tensors that a program uses."""
-    return frozenset(weights[t.name].format.name for t in program.tensors if t.values is None)

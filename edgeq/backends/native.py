@@ -184,8 +184,8 @@ class NativeExecutable(Executable):
             finally:
                 if watched:
                     lib.eq_interrupt_release()
-        if any(lib.eq_guard_hit(slot) for slot in self._guards):
-            raise FileChangedError("the model file changed or shrank while it was in use; load it again")
+        if status == FILE_CHANGED:
+            raise FileChangedError(ffi.string(message).decode() + "; load it again")
         if status == CANCELLED:
             raise Cancelled("the step was cancelled")
         if status != OK:

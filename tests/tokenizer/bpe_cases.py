@@ -22,7 +22,7 @@ from tests.tokenizer import texts
 
 ROOT = Path(__file__).parents[2]
 VOCABS = ROOT / "models/vocabs"
-GOLDENS = ROOT / "models/goldens/tokenizer_bpe.json"
+GOLDENS = ROOT / "models/golden/tokenizer_bpe.json"
 FLAGS = ((True, True), (True, False), (False, True), (False, False))
 """add_special, parse_special."""
 
