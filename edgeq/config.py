@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from edgeq.errors import ModelError, shown
+from edgeq.record import Record
 
 MAX_LAYERS = 1024
 MAX_WIDTH = 1 << 20
@@ -67,8 +67,7 @@ class Keys:
         return value
 
 
-@dataclass(frozen=True)
-class RopeScaling:
+class RopeScaling(Record):
     """How rotary frequencies are stretched beyond the trained context. `kind`: none, linear, yarn or longrope."""
 
     kind: str = "none"
@@ -80,8 +79,7 @@ class RopeScaling:
     beta_slow: float = 1.0
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Record):
     """What all transformer families share. Per-layer tuples have `layers` entries."""
 
     arch: str

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeq.backends.base import Cancel
 from edgeq.errors import Cancelled, ContextError, UsageError, shown
+from edgeq.record import Record
 from edgeq.session import whole_numbers
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from edgeq.session import Session
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(Record):
     """One token of an answer. `text` may be empty while a character or a stop string is incomplete.
 
     logprob: natural logarithm of its probability by the model alone; top: (id, log-probability), most
@@ -36,8 +35,7 @@ class Piece:
     top: tuple[tuple[int, float], ...]
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(Record):
     """Tokens: of the prompt, of those the ones that were still held, and generated ones (an end token is
     none)."""
 
@@ -46,8 +44,7 @@ class Usage:
     generated: int
 
 
-@dataclass(frozen=True)
-class Timings:
+class Timings(Record):
     """Seconds: running the prompt, until the first token was chosen, and for all tokens after the first.
 
     The time that the caller takes between pieces does not count."""
@@ -57,15 +54,14 @@ class Timings:
     generate: float
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Record):
     """Where an answer ends besides at an end token: `max_tokens` None is as far as the context goes."""
 
     max_tokens: int | None = None
     stop: str | Sequence[str] = ()
     ignore_end: bool = False
 
-    def __post_init__(self) -> None:
+    def _settle(self) -> None:
         n = self.max_tokens
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
             raise UsageError(
@@ -197,9 +193,9 @@ class Generation:
             token = self._chosen(logits)
             now = time.perf_counter()
             if not self.ids:
-                self.timings = replace(self.timings, first_token=now - began)
+                self.timings = self.timings.replace(first_token=now - began)
             else:
-                self.timings = replace(self.timings, generate=self.timings.generate + now - began)
+                self.timings = self.timings.replace(generate=self.timings.generate + now - began)
             text = self._text_of(token)
             if text or token not in self._ends:
                 yield self._piece(text, token, logits)
@@ -217,9 +213,9 @@ class Generation:
         try:
             logits, cached = self.session.sync(self.prompt, self.sequence, cancel=self.cancel_flag)
         finally:
-            self.timings = replace(self.timings, prompt=time.perf_counter() - began)
+            self.timings = self.timings.replace(prompt=time.perf_counter() - began)
         self._edition = self.session.edition(self.sequence)
-        self.usage = replace(self.usage, cached=cached)
+        self.usage = self.usage.replace(cached=cached)
         return logits
 
     def _chosen(self, logits: Any) -> int:
@@ -237,7 +233,7 @@ class Generation:
             self.finish_reason = "stop"
             return self._held_back()
         self.ids.append(token)
-        self.usage = replace(self.usage, generated=len(self.ids))
+        self.usage = self.usage.replace(generated=len(self.ids))
         text, stopped = self._stops.feed(self._stream.feed(token))
         if stopped:
             self.finish_reason = "stop"
@@ -275,12 +271,12 @@ def start(
     is a subclass of Generation to make."""
     from edgeq.sampling import Sampling
 
-    known = [f.name for f in fields(Sampling)]
-    if unknown := sorted(set(settings) - set(known)):
-        raise UsageError(f"unknown setting {shown(', '.join(unknown))}; sampling has {', '.join(known)}")
+    if unknown := sorted(set(settings) - set(Sampling.fields)):
+        known = ", ".join(Sampling.fields)
+        raise UsageError(f"unknown setting {shown(', '.join(unknown))}; sampling has {known}")
     if sampling is not None and not isinstance(sampling, Sampling):
         raise UsageError(f"sampling: expected an edgeq.Sampling, found {shown(type(sampling).__name__)}")
-    chosen = replace(sampling, **settings) if sampling else Sampling(**settings)
+    chosen = sampling.replace(**settings) if sampling else Sampling(**settings)
     ids = (
         session.model.tokenize(prompt, parse_special=parse_special)
         if isinstance(prompt, (str, bytes))

@@ -7,9 +7,10 @@ heads, K key/value heads, E head width, V vocabulary. Every buffer is float32 [T
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import ClassVar, NewType
+
+from edgeq.record import Record
 
 In = NewType("In", int)  # handle of a buffer that is read
 Out = NewType("Out", int)  # handle of a buffer that is written
@@ -33,22 +34,28 @@ class RopeStyle(IntEnum):
     HALVES = 1  # (i, i + rot/2): GPT-NeoX order, used by Qwen and Gemma
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(Record):
     """Base of all ops. Subclasses only declare fields; a handle of `NONE` means an absent optional operand."""
 
     parts: ClassVar[str] = ""  # for a fused op: the plain ops it equals, in words
 
-    def handles(self, kind: str) -> tuple[int, ...]:
+    word: ClassVar[str] = "op"  # its name in C and in print: `RmsNorm` → rms_norm
+    operands: ClassVar[dict[str, tuple[str, ...]]] = {}  # kind of handle → fields of that kind, in order
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.word = "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("_")
+        cls.operands = {k: tuple(n for n, t in cls.fields.items() if t == k) for k in ("In", "Out", "Weight", "Cache")}
+
+    def handles(self, kind: str) -> list[int]:
         """Handles of one kind ("In", "Out", "Weight", "Cache") that this op uses, in field order."""
-        found = (getattr(self, f.name) for f in fields(self) if f.type == kind)
-        return tuple(h for h in found if h != NONE)
+        state = self.__dict__
+        return [state[name] for name in self.operands[kind] if state[name] != NONE]
 
 
 # --- plain ops -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Embed(Op):
     """out[t, :] = scale · table[token[t], :].   table [V, D], out [T, D]"""
 
@@ -57,7 +64,6 @@ class Embed(Op):
     scale: float
 
 
-@dataclass(frozen=True)
 class RmsNorm(Op):
     """For each run r of `width` values: out[r] = x[r] / √(mean(x[r]²) + eps) · weight.
 
@@ -71,7 +77,6 @@ class RmsNorm(Op):
     eps: float
 
 
-@dataclass(frozen=True)
 class Linear(Op):
     """out[t, n] = Σ_k weight[n, k] · x[t, k] + bias[n].   x [T, K], weight [N, K], bias [N] or absent, out [T, N]"""
 
@@ -81,7 +86,6 @@ class Linear(Op):
     out: Out
 
 
-@dataclass(frozen=True)
 class RopeTable(Op):
     """out[t, i] = mscale · cos(p·f_i), out[t, R/2 + i] = mscale · sin(p·f_i), p = position[t].
 
@@ -93,7 +97,6 @@ class RopeTable(Op):
     mscale: float
 
 
-@dataclass(frozen=True)
 class Rope(Op):
     """Turns component pairs (a, b) of every head by the table: (a·cos - b·sin, a·sin + b·cos).
 
@@ -107,7 +110,6 @@ class Rope(Op):
     style: int
 
 
-@dataclass(frozen=True)
 class KvWrite(Op):
     """Stores k[t], v[t] in the cache of sequence[t] at position[t].   k, v [T, K·E]"""
 
@@ -116,7 +118,6 @@ class KvWrite(Op):
     cache: Cache
 
 
-@dataclass(frozen=True)
 class Attend(Op):
     """Causal attention of every query head over its sequence's cache.   q, out [T, H·E]
 
@@ -131,7 +132,6 @@ class Attend(Op):
     softcap: float
 
 
-@dataclass(frozen=True)
 class Glu(Op):
     """out = act(gate) · up.   gate, up, out [T, F]  (Shazeer 2020)"""
 
@@ -141,7 +141,6 @@ class Glu(Op):
     act: int
 
 
-@dataclass(frozen=True)
 class Add(Op):
     """out = a + b.   a, b, out [T, D]"""
 
@@ -150,7 +149,6 @@ class Add(Op):
     out: Out
 
 
-@dataclass(frozen=True)
 class Scale(Op):
     """out = scale[0] · x.   x, out [·, width], scale [1]  (the second-level scale of a weight in NVFP4 files)"""
 
@@ -159,7 +157,6 @@ class Scale(Op):
     out: Out
 
 
-@dataclass(frozen=True)
 class Softcap(Op):
     """out = cap · tanh(x / cap).   x, out [·, width]"""
 
@@ -168,7 +165,6 @@ class Softcap(Op):
     cap: float
 
 
-@dataclass(frozen=True)
 class TakeRows(Op):
     """out[n, :] = x[output[n], :]: the tokens of the step whose logits are wanted.   x [T, D], out [N, D]"""
 
@@ -179,7 +175,6 @@ class TakeRows(Op):
 # --- fused ops: made by edgeq.passes.fuse, equal to the plain ops named in `parts`; a backend may decline them --------
 
 
-@dataclass(frozen=True)
 class NormAdd(Op):
     """out = residual + RmsNorm(x, weight).   x, residual, out [T, D]"""
 
@@ -191,7 +186,6 @@ class NormAdd(Op):
     eps: float
 
 
-@dataclass(frozen=True)
 class LinearAdd(Op):
     """out = residual + Linear(x, weight, bias).   x [T, K], residual, out [T, N]"""
 
@@ -203,7 +197,6 @@ class LinearAdd(Op):
     out: Out
 
 
-@dataclass(frozen=True)
 class GateUp(Op):
     """out = act(Linear(x, gate)) · Linear(x, up).   x [T, D], gate, up [F, D], out [T, F]"""
 
@@ -215,7 +208,6 @@ class GateUp(Op):
     act: int
 
 
-@dataclass(frozen=True)
 class Qkv(Op):
     """q = rope(norm(Linear(x, wq, bq))); k likewise, and v = Linear(x, wv, bv), go to the cache.   x [T, D], q [T, H·E]
 
@@ -247,21 +239,16 @@ FUSED: tuple[type[Op], ...] = (NormAdd, LinearAdd, GateUp, Qkv)
 OPS: tuple[type[Op], ...] = PLAIN + FUSED
 
 
-def snake(op: type[Op]) -> str:
-    """Name of an op in C: `RmsNorm` → `rms_norm`."""
-    return "".join("_" + c.lower() if c.isupper() else c for c in op.__name__).lstrip("_")
-
-
 def c_header() -> str:
     """The C declaration of the vocabulary: an enum of kinds, a struct per op, a union. cffi reads it: no directives."""
     lines = ["/* Made from edgeq/ops.py by `python -m edgeq.ops`. Do not edit. */", "enum eq_op_kind {"]
-    lines += [f"    EQ_OP_{snake(op).upper()} = {i}," for i, op in enumerate(OPS)]
+    lines += [f"    EQ_OP_{op.word.upper()} = {i}," for i, op in enumerate(OPS)]
     lines += [f"    EQ_OP_COUNT = {len(OPS)}", "};", ""]
     for op in OPS:
-        members = "".join(f" {'float' if f.type == 'float' else 'int32_t'} {f.name};" for f in fields(op))
-        lines.append(f"typedef struct {{{members} }} eq_op_{snake(op)};")
+        members = "".join(f" {'float' if t == 'float' else 'int32_t'} {name};" for name, t in op.fields.items())
+        lines.append(f"typedef struct {{{members} }} eq_op_{op.word};")
     lines += ["", "typedef struct {", "    int32_t kind;", "    int32_t layer;", "    union {"]
-    lines += [f"        eq_op_{snake(op)} {snake(op)};" for op in OPS]
+    lines += [f"        eq_op_{op.word} {op.word};" for op in OPS]
     lines += ["    } u;", "} eq_op;", ""]
     return "\n".join(lines)
 

@@ -6,16 +6,15 @@ Owns the data and its checks, and the `Builder` that architectures write it with
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from typing import Any
 
 from edgeq import ops
 from edgeq.errors import ModelError
 from edgeq.ops import NONE, Cache, In, Op, Out, Weight
+from edgeq.record import Record
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(Record):
     """Activations of a step: float32 [rows, width]; rows is T (tokens), or N (wanted outputs) where `outputs`."""
 
     name: str
@@ -23,8 +22,7 @@ class Buffer:
     outputs: bool = False
 
 
-@dataclass(frozen=True)
-class TensorRef:
+class TensorRef(Record):
     """A tensor that ops read: one of the file, by GGUF name, or a constant with its float32 values. Row-major shape."""
 
     name: str
@@ -32,8 +30,7 @@ class TensorRef:
     values: tuple[float, ...] | None = None
 
 
-@dataclass(frozen=True)
-class CacheSpec:
+class CacheSpec(Record):
     """Keys and values of a layer: [positions, K, E] each. A window of 0 keeps all positions, else the last `window`."""
 
     layer: int
@@ -42,8 +39,7 @@ class CacheSpec:
     window: int
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(Record):
     """Ops in order with their layer (-1: before the first, `layers`: after the last), and everything they refer to.
 
     `inputs` are buffers that the caller fills before a step (none for a whole model: tokens and positions belong to
@@ -66,9 +62,9 @@ class Program:
         rows = [f"# {self.layers} layers, {len(self.ops)} ops, {len(self.buffers)} buffers, {len(self.caches)} caches"]
         for layer, op in zip(self.layer_of, self.ops):
             outs = ", ".join(self.buffers[h].name for h in op.handles("Out")) or "cache"
-            args = ", ".join(self._argument(op, f.name, str(f.type)) for f in fields(op) if f.type != "Out")
+            args = ", ".join(self._argument(op, name, kind) for name, kind in op.fields.items() if kind != "Out")
             place = f"{layer:3d}" if 0 <= layer < self.layers else "  ·"
-            rows.append(f"{place}  {outs} = {ops.snake(type(op))}({args})")
+            rows.append(f"{place}  {outs} = {op.word}({args})")
         return rows
 
     def _argument(self, op: Op, name: str, kind: str) -> str:
@@ -200,7 +196,7 @@ def validate(program: Program) -> None:
               "Cache": len(program.caches)}  # fmt: skip
     written = set(program.inputs)
     for index, op in enumerate(program.ops):
-        where = f"program op {index} ({ops.snake(type(op))})"
+        where = f"program op {index} ({op.word})"
         for kind, limit in limits.items():
             for handle in op.handles(kind):
                 if not 0 <= handle < limit:

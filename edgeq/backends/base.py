@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeq.errors import UsageError
 from edgeq.program import CacheSpec, Program
+from edgeq.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +22,7 @@ KV_TYPES = ("F16", "F32", "Q8_0", "Q4_0")
 TILE = 64  # positions per attention tile; rings are a multiple of it, so that no tile wraps
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Record):
     """How to compile. `threads` None: as many as are useful. `chunk`: most tokens of one step."""
 
     threads: int | None = None
@@ -40,8 +39,7 @@ class WeightSource(Protocol):
     def __contains__(self, name: object) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Record):
     """Tokens of one step, in order. All have T entries but `outputs`: the N rows whose result is wanted.
 
     Tokens of one sequence are consecutive positions, and follow what the state already holds of it."""
@@ -60,11 +58,11 @@ class Batch:
         return cls(tokens, range(start, start + n), [sequence] * n, [n - 1] if outputs is None else outputs)
 
 
-@dataclass
 class Cancel:
     """A flag that any thread may set; a running step sees it within one op. Native code polls the same word."""
 
-    word: Any = field(default_factory=lambda: bytearray(4))
+    def __init__(self) -> None:
+        self.word = bytearray(4)
 
     def set(self) -> None:
         self.word[0] = 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from edgeq import _lib, ops, quants
@@ -121,8 +120,8 @@ class NativeExecutable(Executable):
         })  # fmt: skip
 
     def _op(self, op: Op, layer: int) -> dict[str, Any]:
-        values = {f.name: getattr(op, f.name) for f in fields(op)}
-        return {"kind": ops.OPS.index(type(op)), "layer": layer, "u": {ops.snake(type(op)): values}}
+        values = {name: getattr(op, name) for name in op.fields}
+        return {"kind": ops.OPS.index(type(op)), "layer": layer, "u": {op.word: values}}
 
     def _tensor(self, handle: int) -> dict[str, Any]:
         ffi = _lib.ffi

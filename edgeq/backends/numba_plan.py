@@ -82,7 +82,7 @@ class Plan:
         self.places = np.zeros(len(self.offsets) + 1, np.int64)  # the last stays 0: an absent buffer
         for op in program.ops:
             if type(op) not in MAKE:
-                raise BackendError(f"numba backend: op {ops.snake(type(op))} has no kernel")
+                raise BackendError(f"numba backend: op {op.word} has no kernel")
             MAKE[type(op)](self, op)
             if self._rounded in op.handles("Out"):
                 self._rounded = NONE

@@ -52,20 +52,38 @@ def scan_python(data: bytes, start: int, count: int) -> array[int]:
 
 def scan_native(data: bytes, start: int, count: int) -> array[int] | None:
     """`scan_strings` in C; None where there is no native library."""
+    lib, ffi = _native()
+    if lib is None:
+        return None
+    ends = array("I", bytes(4 * count))
+    done = lib.eq_scan_strings(
+        ffi.from_buffer("uint8_t[]", data) + start,
+        len(data) - start,
+        count,
+        ffi.from_buffer("uint32_t[]", ends, require_writable=True),
+    )
+    return ends if done == count else ends[:done]
+
+
+def join_native(data: bytes, count: int) -> bytes | None:
+    """The `count` strings of `data`, each with a byte 0xFF behind it, which no UTF-8 holds: split there, they
+    are a list ten times sooner than by a loop. None where a string does hold it, where there are too few to pay
+    or where there is no native library."""
+    lib, ffi = _native() if count >= _NATIVE_FROM else (None, None)
+    if lib is None:
+        return None
+    out = ffi.new("uint8_t[]", len(data))
+    n = lib.eq_join_strings(ffi.from_buffer("uint8_t[]", data), len(data), count, 0xFF, out)
+    return None if n < 0 else bytes(ffi.buffer(out, n))
+
+
+def _native() -> tuple[Any, Any]:
+    """The native library and its ffi, or None twice."""
     try:
         from edgeq import _lib
     except ImportError:
-        return None
-    if not _lib.available():
-        return None
-    ends = array("I", bytes(4 * count))
-    done = _lib.lib.eq_scan_strings(
-        _lib.ffi.from_buffer("uint8_t[]", data) + start,
-        len(data) - start,
-        count,
-        _lib.ffi.from_buffer("uint32_t[]", ends, require_writable=True),
-    )
-    return ends if done == count else ends[:done]
+        return None, None
+    return (_lib.lib, _lib.ffi) if _lib.available() else (None, None)
 
 
 class StringArray(Sequence[str]):
@@ -115,10 +133,16 @@ class StringArray(Sequence[str]):
 
     def tolist(self) -> list[str]:
         """All strings."""
-        return list(self)
+        joined = join_native(self.raw, len(self))
+        if joined is None:
+            return list(self)
+        return joined.decode("utf-8", "surrogateescape").split("\udcff")[:-1]
 
     def tobytes(self) -> list[bytes]:
         """All strings as the bytes in the file."""
+        joined = join_native(self.raw, len(self))
+        if joined is not None:
+            return joined.split(b"\xff")[:-1]
         raw, start, out = self.raw, 8, []
         for end in self._ends:
             out.append(raw[start:end])

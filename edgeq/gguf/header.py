@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
 
 from edgeq import quants
 from edgeq.errors import FormatError, GGUFError
@@ -18,13 +17,13 @@ from edgeq.gguf.metadata import Metadata
 from edgeq.gguf.sniff import looks_like
 from edgeq.gguf.types import CODES, TYPES, WIDTHS
 from edgeq.quants import Format
+from edgeq.record import Record
 
 _ROWS = [struct.Struct(f"<{n}QiQ") for n in range(limits.MAX_DIMS + 1)]  # dimensions, type id, offset
 _SCALARS = {name: struct.Struct("<" + code) for name, code in CODES.items()}
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(Record):
     """One row of the tensor table. `shape` is row-major; `offset` counts bytes from the start of the file."""
 
     name: str
@@ -34,17 +33,15 @@ class TensorInfo:
     nbytes: int
 
 
-@dataclass
 class Header:
     """What the start of a file says. Tensors are in bytes [data_offset, data_end), final padding excluded."""
 
-    version: int
-    alignment: int
-    metadata: Metadata
-    tensors: list[TensorInfo] = field(default_factory=list)
-    table_end: int = 0
-    data_offset: int = 0
-    data_end: int = 0
+    def __init__(self, version: int, alignment: int, metadata: Metadata) -> None:
+        self.version = version
+        self.alignment = alignment
+        self.metadata = metadata
+        self.tensors: list[TensorInfo] = []
+        self.table_end = self.data_offset = self.data_end = 0
 
 
 def read_header(c: Cursor) -> Header:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields, replace
 
 from edgeq import ops
 from edgeq.ops import NONE, In, Op
@@ -22,7 +21,7 @@ def fuse(program: Program, supports: Callable[[type[Op]], bool]) -> Program:
             for index in range(len(graph.ops)):
                 find(graph, index)
     kept = [(op, layer) for op, layer in zip(graph.ops, program.layer_of) if op is not None]
-    fused = compact(replace(program, ops=tuple(op for op, _ in kept), layer_of=tuple(layer for _, layer in kept)))
+    fused = compact(program.replace(ops=tuple(op for op, _ in kept), layer_of=tuple(layer for _, layer in kept)))
     validate(fused)
     return fused
 
@@ -36,11 +35,10 @@ def compact(program: Program) -> Program:
     group = {"In": "B", "Out": "B", "Weight": "W", "Cache": "C"}
 
     def renumber(op: Op) -> Op:
-        changed = {f.name: to[group[str(f.type)]].get(getattr(op, f.name), NONE) for f in fields(op) if f.type in group}
-        return replace(op, **changed)
+        changed = {n: to[group[kind]].get(getattr(op, n), NONE) for n, kind in op.fields.items() if kind in group}
+        return op.replace(**changed)
 
-    return replace(
-        program,
+    return program.replace(
         ops=tuple(renumber(op) for op in program.ops),
         buffers=tuple(program.buffers[h] for h in used["B"]),
         tensors=tuple(program.tensors[h] for h in used["W"]),

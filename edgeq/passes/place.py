@@ -5,6 +5,8 @@ Sizes and offsets count float32 per row; a backend multiplies them by the rows t
 
 from __future__ import annotations
 
+from bisect import insort
+
 from edgeq.program import Program
 
 ALIGN = 32  # floats: two cache lines, and one group of rounded activations
@@ -23,16 +25,16 @@ def place(program: Program) -> tuple[list[int], int]:
         for h in op.handles("In"):
             last[h] = max(last.get(h, index), index)
     offsets = [0] * len(program.buffers)
-    placed: list[tuple[int, int, int]] = []  # offset, size, buffer
+    placed: list[tuple[int, int, int]] = []  # offset, size, buffer, by offset
     size = 0
     for h in sorted(first, key=lambda h: (first[h], -program.buffers[h].width)):
         need = -(-program.buffers[h].width // ALIGN) * ALIGN
         at = 0
-        for offset, taken, other in sorted(placed):
+        for offset, taken, other in placed:
             apart = last[other] < first[h] or last[h] < first[other]
             if not apart and offset < at + need and at < offset + taken:
                 at = offset + taken
         offsets[h] = at
-        placed.append((at, need, h))
+        insort(placed, (at, need, h))
         size = max(size, at + need)
     return offsets, size

@@ -7,7 +7,6 @@ read no buffer (rotary tables, made from positions alone) are repeated in every 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from edgeq.errors import UsageError
 from edgeq.ops import Embed, Op
@@ -45,9 +44,8 @@ def _part(
     repeated = {h for op in program.ops if _repeatable(op) for h in op.handles("Out")}
     outputs = program.outputs if last else tuple(sorted((later & (written | set(inputs))) - repeated))
     part = compact(
-        replace(
-            program, ops=tuple(op for op, _ in mine), layer_of=tuple(layer for _, layer in mine), inputs=inputs,
-            outputs=outputs,
+        program.replace(
+            ops=tuple(op for op, _ in mine), layer_of=tuple(layer for _, layer in mine), inputs=inputs, outputs=outputs
         )
     )  # fmt: skip
     validate(part)

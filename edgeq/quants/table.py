@@ -7,14 +7,13 @@ this at start-up. What the bytes mean is in the modules next door (legacy, kquan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from edgeq.errors import FormatError, UsageError, shown
+from edgeq.record import Record
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(Record):
     """One tensor format.
 
     `block` weights are stored in `nbytes` bytes. `linear` says whether a tensor of this format may be the

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from edgeq.errors import UsageError, shown
+from edgeq.record import Record
 
 _INT_MAX = 2**31 - 1
 _BREAKERS_MAX = 64  # breakers, and characters in one of them: they are looked for at every token
@@ -42,8 +42,7 @@ _INTS = {
 }
 
 
-@dataclass(frozen=True)
-class Sampling:
+class Sampling(Record):
     """How the next token is chosen.
 
     The chain, in llama.cpp's order: hook, logit_bias, penalties, DRY, top_k, typical_p, top_p,
@@ -92,22 +91,19 @@ class Sampling:
     # hook(history, copy of the logits, float32 [V]) changes them in place or returns others.
     hook: Callable[[tuple[int, ...], Any], Any] | None = None
 
-    def __post_init__(self) -> None:
+    def _settle(self) -> None:
+        own = self.__dict__
         for name, (low, high, note) in _FLOATS.items():
-            object.__setattr__(
-                self, name, float(_number(name, getattr(self, name), low, high, note, False))
-            )
+            own[name] = float(_number(name, own[name], low, high, note, False))
         for name, (least, most, note) in _INTS.items():
-            object.__setattr__(
-                self, name, int(_number(name, getattr(self, name), least, most, note, True))
-            )
-        if _number("mirostat", self.mirostat, 0, 2, "0 is off, 2 is Mirostat 2", True) == 1:
+            own[name] = int(_number(name, own[name], least, most, note, True))
+        own["mirostat"] = int(_number("mirostat", self.mirostat, 0, 2, "0 is off, 2 is Mirostat 2", True))
+        if self.mirostat == 1:
             raise UsageError(
                 "Sampling.mirostat must be 0 (off) or 2 (Mirostat 2); got 1, which is not offered"
             )
-        object.__setattr__(self, "mirostat", int(self.mirostat))
-        object.__setattr__(self, "dry_sequence_breakers", _breakers(self.dry_sequence_breakers))
-        object.__setattr__(self, "logit_bias", _bias(self.logit_bias))
+        own["dry_sequence_breakers"] = _breakers(self.dry_sequence_breakers)
+        own["logit_bias"] = _bias(self.logit_bias)
         if self.hook is not None and not callable(self.hook):
             raise UsageError(f"Sampling.hook must be a function or None; got {found(self.hook)}")
 

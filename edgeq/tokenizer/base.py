@@ -215,10 +215,9 @@ class Tokenizer:
         return ids
 
     def _check_byte_tokens(self) -> None:
-        if BYTE not in self.types:
-            return
-        for token, kind in enumerate(self.types):
-            if kind == BYTE and not _BYTE_PIECE.fullmatch(self.pieces[token]):
+        token = -1
+        while (token := self.types.find(BYTE, token + 1)) >= 0:
+            if not _BYTE_PIECE.fullmatch(self.pieces[token]):
                 found = shown(self.pieces[token], 40)
                 raise TokenizerError(
                     f"token {token}: a byte token reads <0x00> to <0xFF>, found {found!r}"

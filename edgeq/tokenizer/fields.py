@@ -62,7 +62,7 @@ def string_list(metadata: Metadata, key: str) -> list[str] | None:
     if found is None:
         return None
     items = _items(found, key, "strings", ("string",), metadata)
-    if not set(map(type, items)) <= {str}:
+    if _stored(metadata, key) is None and not set(map(type, items)) <= {str}:
         raise TokenizerError(f"{key}: expected an array of strings, found other values in it")
     return items
 
@@ -76,7 +76,7 @@ def number_list(
     if found is None:
         return None
     items = _items(found, key, "numbers", types, metadata)
-    if not set(map(type, items)) <= {int, float}:
+    if _stored(metadata, key) is None and not set(map(type, items)) <= {int, float}:
         raise TokenizerError(f"{key}: expected an array of numbers, found other values in it")
     if len(items) != length:
         raise TokenizerError(

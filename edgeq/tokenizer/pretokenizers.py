@@ -13,8 +13,9 @@ of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
+
+from edgeq.record import Record
 
 CONTRACTION = "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
 SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -23,8 +24,7 @@ OTHER = r" ?[^\s\p{L}\p{N}]+"
 ASCII_PUNCTUATION = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Record):
     """One cut: a pattern, or a rule (`thousands`, `after_thousands`) that groups runs of digits by
     three."""
 
@@ -33,8 +33,7 @@ class Stage:
     rule: str = ""
 
 
-@dataclass(frozen=True)
-class PreTokenizer:
+class PreTokenizer(Record):
     """How a vocabulary cuts text, and the flags that llama.cpp ties to its name.
 
     whole_words: a word that is a token is not merged (`ignore_merges`). newlines: the same for runs

@@ -25,7 +25,6 @@ def native(threads: int) -> NativeBackend:
 
 def program(build: Callable[[Builder], tuple[list[int], list[int]]], layers: int = 1) -> Program:
     """`build` adds ops and gives the handles of inputs and outputs."""
-    from dataclasses import replace
 
     b = Builder()
     b.layer = 0
@@ -33,7 +32,7 @@ def program(build: Callable[[Builder], tuple[list[int], list[int]]], layers: int
     b._ops, ops = [], tuple(b._ops)  # finish would refuse a program that reads its inputs
     shell = Program(ops, (0,) * len(ops), tuple(b._buffers), tuple(b._tensors), tuple(b._caches), tuple(inputs),
                     tuple(outputs), layers)  # fmt: skip
-    made = replace(shell)
+    made = shell.replace()
     validate(made)
     return made
 

@@ -50,9 +50,8 @@ def test_a_declined_fusion_leaves_the_plain_ops(family: str, declined: type[ops.
 def test_nothing_is_fused_where_something_else_reads_the_part() -> None:
     plain = lower("llama")
     gate = next(op for op in plain.ops if isinstance(op, ops.Glu)).gate
-    from dataclasses import replace
 
-    watched = replace(plain, outputs=(*plain.outputs, gate))
+    watched = plain.replace(outputs=(*plain.outputs, gate))
     assert sum(isinstance(op, ops.GateUp) for op in fuse(watched, lambda op: True).ops) == LAYERS - 1
 
 
@@ -95,13 +94,12 @@ def test_placed_buffers_that_live_together_lie_apart(family: str) -> None:
 
 
 def test_a_program_that_reads_what_nothing_wrote_is_refused() -> None:
-    from dataclasses import replace
 
     plain = lower("llama")
     with pytest.raises(ModelError, match="before anything writes it"):
-        validate(replace(plain, ops=plain.ops[1:], layer_of=plain.layer_of[1:]))
+        validate(plain.replace(ops=plain.ops[1:], layer_of=plain.layer_of[1:]))
     with pytest.raises(ModelError, match="handle"):
-        validate(replace(plain, buffers=plain.buffers[:5]))
+        validate(plain.replace(buffers=plain.buffers[:5]))
 
 
 def test_programs_print_one_op_a_line() -> None:

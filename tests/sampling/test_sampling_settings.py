@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from fractions import Fraction
 from typing import Any
 
@@ -39,7 +38,7 @@ def test_defaults_are_llamacpps() -> None:
 
 
 def test_every_numeric_field_has_a_range() -> None:
-    numeric = {f.name for f in dataclasses.fields(Sampling) if f.type in ("float", "int")}
+    numeric = {name for name, kind in Sampling.fields.items() if kind in ("float", "int")}
     assert numeric == set(_FLOATS) | set(_INTS) | {"mirostat"}
 
 
@@ -131,7 +130,7 @@ def test_logit_bias_refuses(bad: Any) -> None:
 def test_logit_bias_is_kept_as_pairs_by_id() -> None:
     s = Sampling(logit_bias={7: 1, np.int32(3): -INF})
     assert s.logit_bias == ((3, -INF), (7, 1.0))
-    assert dataclasses.replace(s, top_k=3).logit_bias == s.logit_bias
+    assert s.replace(top_k=3).logit_bias == s.logit_bias
     assert hash(s) == hash(Sampling(logit_bias={3: -INF, 7: 1}))
 
 
@@ -147,7 +146,7 @@ def test_a_hook_must_be_a_function() -> None:
 
 
 def test_settings_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         Sampling().top_k = 3  # type: ignore[misc]
 
 
