@@ -82,4 +82,5 @@ def test_a_record_can_be_matched_copied_and_pickled() -> None:
     match Point(1, 2):
         case Point(x, y):
             assert (x, y) == (1, 2)
-    assert copy.copy(Point(1, 2)) == copy.deepcopy(Point(1, 2)) == pickle.loads(pickle.dumps(Point(1, 2))) == Point(1, 2)
+    point = Point(1, 2)
+    assert copy.copy(point) == copy.deepcopy(point) == pickle.loads(pickle.dumps(point)) == point

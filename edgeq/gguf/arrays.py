@@ -52,9 +52,10 @@ def scan_python(data: bytes, start: int, count: int) -> array[int]:
 
 def scan_native(data: bytes, start: int, count: int) -> array[int] | None:
     """`scan_strings` in C; None where there is no native library."""
-    lib, ffi = _native()
-    if lib is None:
+    native = _native()
+    if native is None:
         return None
+    lib, ffi = native
     ends = array("I", bytes(4 * count))
     done = lib.eq_scan_strings(
         ffi.from_buffer("uint8_t[]", data) + start,
@@ -69,21 +70,22 @@ def join_native(data: bytes, count: int) -> bytes | None:
     """The `count` strings of `data`, each with a byte 0xFF behind it, which no UTF-8 holds: split there, they
     are a list ten times sooner than by a loop. None where a string does hold it, where there are too few to pay
     or where there is no native library."""
-    lib, ffi = _native() if count >= _NATIVE_FROM else (None, None)
-    if lib is None:
+    native = _native() if count >= _NATIVE_FROM else None
+    if native is None:
         return None
+    lib, ffi = native
     out = ffi.new("uint8_t[]", len(data))
     n = lib.eq_join_strings(ffi.from_buffer("uint8_t[]", data), len(data), count, 0xFF, out)
     return None if n < 0 else bytes(ffi.buffer(out, n))
 
 
-def _native() -> tuple[Any, Any]:
-    """The native library and its ffi, or None twice."""
+def _native() -> tuple[Any, Any] | None:
+    """The native library and its ffi, where there is one."""
     try:
         from edgeq import _lib
     except ImportError:
-        return None, None
-    return (_lib.lib, _lib.ffi) if _lib.available() else (None, None)
+        return None
+    return (_lib.lib, _lib.ffi) if _lib.available() else None
 
 
 class StringArray(Sequence[str]):
