@@ -94,8 +94,6 @@ class Session:
             return self._rewind(length, sequence)
 
     def _extend(self, ids: list[int], sequence: int, cancel: Cancel | None, all_logits: bool) -> np.ndarray:
-        import numpy as np
-
         held, size = self._tokens[sequence], self.model.options.chunk
         parts = []
         for at in range(0, len(ids), size):
@@ -106,7 +104,12 @@ class Session:
             held.extend(part)
             if all_logits:
                 parts.append(logits)
-        return np.concatenate(parts) if all_logits else logits[-1]
+        if not all_logits:
+            last_row: np.ndarray = logits[-1]
+            return last_row
+        import numpy as np
+
+        return np.concatenate(parts)
 
     def _rewind(self, length: int, sequence: int) -> int:
         written = self._written[sequence]

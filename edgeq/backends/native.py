@@ -73,6 +73,7 @@ class NativeExecutable(Executable):
         self.program, self.chunk = program, options.chunk
         self._pool, self._weights = pool, weights
         self._turn = threading.Lock()  # held in a step; closing waits for it
+        self._floats = ffi.new_allocator(should_clear_after_alloc=False)
         self._closed = False
         self._keep: list[Any] = []
         message = ffi.new("char[]", MESSAGE)
@@ -146,8 +147,6 @@ class NativeExecutable(Executable):
     def step(
         self, state: State, batch: Batch, inputs: Sequence[np.ndarray] = (), cancel: Cancel | None = None
     ) -> list[np.ndarray]:
-        import numpy as np
-
         ffi = _lib.ffi
         if not isinstance(state, NativeState) or state.executable is not self:
             raise BackendError("native backend: the state belongs to another executable")
@@ -156,16 +155,31 @@ class NativeExecutable(Executable):
             ffi.new("int32_t[]", list(c)) for c in (batch.tokens, batch.positions, batch.sequences, batch.outputs)
         ]
         c_batch = ffi.new("eq_batch *", [*columns, len(batch.tokens), len(batch.outputs)])
+        given = self._given(inputs, len(batch.tokens))
+        rows = [len(batch.outputs) if by else len(batch.tokens) for by in self._by_output]
+        results = [self._floats("float[]", n * width) for n, width in zip(rows, self._widths)]
+        sources = ffi.new("float *[]", [ffi.cast("float *", x.ctypes.data) for x in given])
+        targets = ffi.new("float *[]", results)
+        self._run(state, c_batch, sources, targets, Cancel() if cancel is None else cancel)
+
+        import numpy as np  # not before the step: the first one need not wait for it
+
+        return [
+            np.frombuffer(ffi.buffer(x), np.float32).reshape(n, width) if n else np.empty((0, width), np.float32)
+            for x, n, width in zip(results, rows, self._widths)
+        ]
+
+    def _given(self, inputs: Sequence[np.ndarray], tokens: int) -> list[np.ndarray]:
+        """The program's inputs as float32 [tokens, width]. Raises UsageError for another shape."""
+        if not self.program.inputs and not inputs:
+            return []
+        import numpy as np
+
         given = [np.ascontiguousarray(x, np.float32) for x in inputs]
         for x, h in zip(given, self.program.inputs, strict=True):
-            if x.shape != (len(batch.tokens), self.program.buffers[h].width):
+            if x.shape != (tokens, self.program.buffers[h].width):
                 raise UsageError(f"input {self.program.buffers[h].name}: shape {x.shape}")
-        rows = [len(batch.outputs) if by else len(batch.tokens) for by in self._by_output]
-        results = [np.empty((n, width), np.float32) for n, width in zip(rows, self._widths)]
-        sources = ffi.new("float *[]", [ffi.cast("float *", x.ctypes.data) for x in given])
-        targets = ffi.new("float *[]", [ffi.cast("float *", x.ctypes.data) for x in results])
-        self._run(state, c_batch, sources, targets, Cancel() if cancel is None else cancel)
-        return results
+        return given
 
     def _run(self, state: NativeState, batch: Any, sources: Any, targets: Any, cancel: Cancel) -> None:
         ffi, lib = _lib.ffi, _lib.lib

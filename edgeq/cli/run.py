@@ -5,6 +5,7 @@ The start counts: nothing is imported before it is needed, and what can run besi
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -35,7 +36,14 @@ def main(words: Sequence[str]) -> int:
         return 0
     name, prompt = positions(rest, given)
     check(given)
-    warm()
+    gc.disable()  # nothing that loading makes is garbage; `one_shot` and the chat turn it on again
+    try:
+        return _run(name, prompt, given, started)
+    finally:
+        gc.enable()
+
+
+def _run(name: str | None, prompt: bytes | None, given: dict[str, Any], started: float) -> int:
     if prompt is None:
         prompt = waiting(given, name)
     settings = sampling(given)
@@ -45,15 +53,16 @@ def main(words: Sequence[str]) -> int:
         if prompt is None:
             from edgeq.cli.chat_loop import ChatLoop
 
+            gc.enable()
             return ChatLoop(model, given, settings).run()
         return one_shot(model, prompt, given, settings, loaded)
 
 
 def warm() -> None:
-    """Begins to import, beside the loading of the model, what the first token needs."""
+    """Begins to import what the first logits need, to be called when the C step is about to compute them."""
     import threading
 
-    threading.Thread(target=lambda: __import__("numpy"), name="edgeq imports").start()
+    threading.Thread(target=lambda: __import__("edgeq.sampling.chain"), name="edgeq imports").start()
 
 
 def positions(rest: list[str], given: dict[str, Any]) -> tuple[str | None, bytes | None]:
@@ -210,6 +219,8 @@ def one_shot(
 ) -> int:
     """Answers one prompt; the exit code."""
     answer = begin(model, prompt, given, settings)
+    gc.enable()
+    warm()
     out = Out()
     interrupted = False
     try:

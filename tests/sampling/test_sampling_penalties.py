@@ -23,7 +23,7 @@ breakers = st.lists(st.sampled_from(["\n", ":", "*", "ab", "<br>", "d:", "zz"]),
 
 def edited(s: Sampling, x: np.ndarray, history: list[int]) -> np.ndarray:
     """Logits after the edits, as the sampler sees them."""
-    return Sampler(s, x.size, 0, history, TEXTS)._prepared(x)[0]
+    return Sampler(s, x.size, 0, history, TEXTS)._edited(x)[0]
 
 
 def draw(seed: int, n: int = V) -> np.ndarray:
@@ -61,8 +61,8 @@ def test_the_window_slides_as_tokens_are_accepted(
     step_by_step = Sampler(s, V, 0, first)
     for token in more:
         step_by_step.accept(token)
-    expected = Sampler(s, V, 0, first + more)._prepared(x)[0]
-    np.testing.assert_array_equal(step_by_step._prepared(x)[0], expected)
+    expected = Sampler(s, V, 0, first + more)._edited(x)[0]
+    np.testing.assert_array_equal(step_by_step._edited(x)[0], expected)
 
 
 def test_repeat_penalty_lowers_a_negative_logit_too() -> None:
@@ -155,7 +155,7 @@ def test_dry_of_a_very_long_repetition_stays_finite_and_leaves_a_choice() -> Non
     x = np.zeros(V, dtype=np.float32)
     s = Sampling(temperature=0, dry_multiplier=1e6, dry_penalty_last_n=-1, dry_sequence_breakers=())
     sampler = Sampler(s, V, 0, [0] * 5000)
-    assert np.isfinite(sampler._prepared(x)[0]).all()
+    assert np.isfinite(sampler._edited(x)[0]).all()
     assert sampler.sample(x) == 1
 
 
