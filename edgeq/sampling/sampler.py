@@ -61,7 +61,7 @@ class Sampler:
             )
         self.settings = settings
         self.vocab_size = int(vocab_size)
-        for token, _ in settings.logit_bias:
+        for token in dict(settings.logit_bias):
             if token >= self.vocab_size:
                 raise UsageError(
                     f"Sampling.logit_bias names token {token}; ids of this model are below "
