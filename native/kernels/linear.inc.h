@@ -297,21 +297,30 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
 
 /* --- one function per format ----------------------------------------------------------------------------------- */
 
-#define EQ_FORMATS(X)                                                                                   \
-    X(q4_0, 1, 18, 0, 0, q4_0_scales, q4_0_values) X(q4_1, 1, 20, 0, 1, q4_1_scales, q4_1_values)         \
-    X(q5_0, 1, 22, 0, 0, q5_0_scales, q5_0_values) X(q5_1, 1, 24, 0, 1, q5_1_scales, q5_1_values)         \
-    X(q8_0, 1, 34, 0, 0, q8_0_scales, q8_0_values) X(iq4_nl, 1, 18, 0, 0, iq4_nl_scales, iq4_nl_values)   \
-    X(iq4_xs, 8, 136, 0, 0, iq4_xs_scales, iq4_xs_values) X(q4_k, 8, 144, 0, 1, k4_scales, q4_k_values)   \
-    X(q5_k, 8, 176, 0, 1, k4_scales, q5_k_values) X(q6_k, 8, 210, 1, 0, q6_k_scales, q6_k_values)         \
-    X(q2_k, 8, 84, 1, 1, q2_k_scales, q2_k_values) X(q3_k, 8, 110, 1, 0, q3_k_scales, q3_k_values)
+/* name, groups, bytes, halves, mins, offset of the unsigned weights (pairs), scales */
+#define EQ_FORMATS(X)                                                                                                 \
+    X(q4_0, 1, 18, 0, 0, 8, q4_0_scales) X(q4_1, 1, 20, 0, 1, 0, q4_1_scales) X(q5_0, 1, 22, 0, 0, 16, q5_0_scales)   \
+    X(q5_1, 1, 24, 0, 1, 0, q5_1_scales) X(q8_0, 1, 34, 0, 0, 128, q8_0_scales) X(q2_k, 8, 84, 1, 1, 0, q2_k_scales)  \
+    X(q3_k, 8, 110, 1, 0, 4, q3_k_scales) X(q4_k, 8, 144, 0, 1, 0, k4_scales) X(q5_k, 8, 176, 0, 1, 0, k4_scales)     \
+    X(q6_k, 8, 210, 1, 0, 32, q6_k_scales) X(iq4_nl, 1, 18, 0, 0, 128, iq4_nl_scales)                                 \
+    X(iq4_xs, 8, 136, 0, 0, 128, iq4_xs_scales)
 
-#define EQ_DEFINE(name, groups, bytes, halves, mins, scales, values)                                                   \
+#ifdef EQ_PAIRS
+#include "kernels/pairs.inc.h"
+#define EQ_BY_ROWS(name, groups, bytes, halves, mins, offset, scales) \
+    pairs_linear((eq_pairs){groups, bytes, halves, mins, offset, scales, name##_pairs}, w, a, r0, r1, tile)
+#else
+#define EQ_BY_ROWS(name, groups, bytes, halves, mins, offset, scales) \
+    rows_linear((eq_layout){groups, bytes, halves, mins, scales, name##_values, NULL}, w, a, r0, r1, tile)
+#endif
+#define EQ_DEFINE(name, groups, bytes, halves, mins, offset, scales)                                                   \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         (void)scratch;                                                                                                 \
-        rows_linear((eq_layout){groups, bytes, halves, mins, scales, values, NULL}, w, a, r0, r1, tile);               \
+        EQ_BY_ROWS(name, groups, bytes, halves, mins, offset, scales);                                                 \
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        panel_linear((eq_layout){groups, bytes, halves, mins, scales, values, NULL}, w, a, r0, r1, tile, scratch);     \
+        const eq_layout f = {groups, bytes, halves, mins, scales, name##_values, NULL};                                \
+        panel_linear(f, w, a, r0, r1, tile, scratch);                                                                  \
     }
 EQ_FORMATS(EQ_DEFINE)
 #undef EQ_DEFINE

@@ -96,41 +96,95 @@ EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm512_or_si512(x.a, y.a)}; }
 EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm512_sll_epi16(x.a, _mm_cvtsi32_si128(n))}; }
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_set1_epi16((short)n))}; }
 
-/* acc + scale * (lane sums of w * x), x 32 int16 of natural activations */
+/* 32 rounded activations in place: all high bytes, then all low ones, q = 256 high + low, low in [-128, 127] */
+#define EQ_ARRANGE x_arrange
+EQ_INLINE void x_arrange(int16_t *q, int32_t packed) {
+    if (packed) return;
+    __m512i x = _mm512_loadu_si512(q);
+    __m512i high = _mm512_srai_epi16(_mm512_add_epi16(x, _mm512_set1_epi16(128)), 8);
+    _mm256_storeu_si256((__m256i *)(void *)q, _mm512_cvtepi16_epi8(high));
+    _mm256_storeu_si256((__m256i *)(void *)(q + 16), _mm512_cvtepi16_epi8(x));
+}
+EQ_INLINE __m512i w_dot(w32 w, const int16_t *x) {
+    __m512i high = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)x));
+    __m512i low = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(x + 16)));
+    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.a, _mm512_add_epi16(_mm512_slli_epi16(high, 8), low));
+}
+/* acc + scale * (lane sums of w * x), x 32 arranged activations */
 EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
-    __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.a, _mm512_loadu_si512(x));
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(w_dot(w, x)), scale, acc);
 }
 /* the same with a scale for each half of 16 */
 EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
-    __m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.a, _mm512_loadu_si512(x));
     __m512 scale = _mm512_mask_broadcastss_ps(_mm512_set1_ps(scale0), 0xFF00, _mm_set_ss(scale1));
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(w_dot(w, x)), scale, acc);
 }
-/* the scales of a block of 256 times those of the activations, and a dot scaled by number j (or 2j and 2j + 1) of them */
-#define EQ_OWN_SCALES 1
-typedef __m512 v_scales;
-EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
-    return _mm512_castps256_ps512(_mm256_mul_ps(_mm256_loadu_ps(s), _mm256_loadu_ps(xs)));
+
+/* --- pairs of rows: 32 unsigned bytes of either ------------------------------------------------------------------ */
+#define EQ_PAIRS 1
+typedef struct { __m512i b; } w64;
+typedef struct { __m512i high, low, high_start, low_start; } xpair; /* 32 activations twice; sums start at -offset * x */
+EQ_INLINE __m512i p_load(const uint8_t *p0, const uint8_t *p1) {
+    __m512i x = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)p0));
+    return _mm512_inserti64x4(x, _mm256_loadu_si256((const __m256i *)p1), 1);
 }
-EQ_INLINE v_scales s_times16(const float *s, const float *xs) {
+EQ_INLINE w64 p_nibbles(const uint8_t *p0, const uint8_t *p1) { /* 16 bytes each: low nibbles, then high ones */
+    const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
+                                           0x0004000400040004, 0, 0);
+    __m512i x = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p0));
+    x = _mm512_mask_broadcast_i32x4(x, 0xFF00, _mm_loadu_si128((const __m128i *)p1));
+    return (w64){_mm512_and_si512(_mm512_srlv_epi16(x, shift), _mm512_set1_epi8(15))};
+}
+EQ_INLINE w64 p_bits(const uint8_t *p0, const uint8_t *p1, int shift, int mask) { /* 32 bytes each, shifted and masked */
+    __m512i x = _mm512_srl_epi16(p_load(p0, p1), _mm_cvtsi32_si128(shift));
+    return (w64){_mm512_and_si512(x, _mm512_set1_epi8((char)mask))};
+}
+EQ_INLINE w64 p_signed(const uint8_t *p0, const uint8_t *p1) { /* 32 signed bytes each, and 128 */
+    return (w64){_mm512_xor_si512(p_load(p0, p1), _mm512_set1_epi8((char)0x80))};
+}
+EQ_INLINE w64 p_add_if(w64 x, uint32_t m0, uint32_t m1, int n) {
+    return (w64){_mm512_mask_add_epi8(x.b, (uint64_t)m1 << 32 | m0, x.b, _mm512_set1_epi8((char)n))};
+}
+EQ_INLINE w64 p_table(w64 x, const uint8_t *table) {
+    return (w64){_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table)), x.b)};
+}
+EQ_INLINE w64 p_or_shifted(w64 x, w64 y, int n) { /* x | y << n, of bytes that the shift does not fill */
+    return (w64){_mm512_or_si512(x.b, _mm512_sll_epi16(y.b, _mm_cvtsi32_si128(n)))};
+}
+EQ_INLINE xpair x_twice(const int16_t *q, int offset) {
+    const __m512i zero = _mm512_setzero_si512(), off = _mm512_set1_epi8((char)offset);
+    __m512i high = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)q));
+    __m512i low = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)(q + 16)));
+    if (!offset) return (xpair){high, low, zero, zero};
+    return (xpair){high, low, _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, off, high)),
+                   _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, off, low))};
+}
+EQ_INLINE vf p_dot(w64 w, xpair x) { /* lanes 0 to 7: the first row */
+    __m512i high = _mm512_dpbusd_epi32(x.high_start, w.b, x.high), low = _mm512_dpbusd_epi32(x.low_start, w.b, x.low);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
+}
+EQ_INLINE vf v_half_pair(const uint8_t *p0, const uint8_t *p1) { /* a half of either row in its 8 lanes */
+    int16_t h0, h1;
+    memcpy(&h0, p0, 2);
+    memcpy(&h1, p1, 2);
+    return _mm512_cvtph_ps(_mm256_mask_set1_epi16(_mm256_set1_epi16(h0), 0xFF00, h1));
+}
+EQ_INLINE vf v_join(const float *low, const float *high) { /* 8 floats each, loaded as they were stored */
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high), 1);
+}
+EQ_INLINE vf s_pair(const float *s0, const float *s1, const float *xs) { /* 8 scales of either row times those of x */
+    return _mm512_mul_ps(v_join(s0, s1), _mm512_broadcast_f32x8(_mm256_loadu_ps(xs)));
+}
+EQ_INLINE vf s_half(const float *s, const float *xs) { /* 16 scales of one row; x has one for two */
     const __m512i twice = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
-    /* in halves, as they were stored: a wider load would wait for both stores to reach the cache */
-    __m512 both = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(s)), _mm256_loadu_ps(s + 8), 1);
-    return _mm512_mul_ps(both, _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(xs))));
+    return _mm512_mul_ps(v_join(s, s + 8), _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(xs))));
 }
-static const struct { int32_t at[8][16]; } halves_of = {{ /* number 2j in the lower half, 2j + 1 in the upper */
-#define EQ_EIGHT(n) n, n, n, n, n, n, n, n
-    {EQ_EIGHT(0), EQ_EIGHT(1)}, {EQ_EIGHT(2), EQ_EIGHT(3)}, {EQ_EIGHT(4), EQ_EIGHT(5)}, {EQ_EIGHT(6), EQ_EIGHT(7)},
-    {EQ_EIGHT(8), EQ_EIGHT(9)}, {EQ_EIGHT(10), EQ_EIGHT(11)}, {EQ_EIGHT(12), EQ_EIGHT(13)}, {EQ_EIGHT(14), EQ_EIGHT(15)},
-#undef EQ_EIGHT
-}};
-EQ_INLINE vf w_fma8(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
-    return w_fma(acc, w, x, _mm512_permutexvar_ps(_mm512_set1_epi32(j), s));
+EQ_INLINE vf v_choose(vf x, const int32_t *lanes) { return _mm512_permutexvar_ps(_mm512_loadu_si512(lanes), x); }
+EQ_INLINE vf v_choose2(vf x, const int32_t *lanes, vf y) { /* lanes from 16 on: of y */
+    return _mm512_permutex2var_ps(x, _mm512_loadu_si512(lanes), y);
 }
-EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
-    return w_fma(acc, w, x, _mm512_permutexvar_ps(_mm512_loadu_si512(halves_of.at[j]), s));
-}
+EQ_INLINE v8 v_row(vf x, int second) { return second ? _mm512_extractf32x8_ps(x, 1) : _mm512_castps512_ps256(x); }
+EQ_INLINE float v8_first(v8 x) { return _mm256_cvtss_f32(x); }
 /* rounded activations: natural order, and the integer sums of the two halves */
 EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
     __m512 s = _mm512_set1_ps(inverse);
