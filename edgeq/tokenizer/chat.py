@@ -1,13 +1,12 @@
 """Chat templates: from a list of messages to the text, and the token ids, that a model was trained on.
 
-Owns where a template comes from and the two ways to render it: in this process if it is known to be
-harmless, in a helper process with limits if it is not. Jinja2 is imported when a template is first
-rendered.
+Owns where a template comes from and the three ways to render it: plain conversations as the form of a
+known template has them, without Jinja2; others in this process if the template is known to be harmless, and
+in a helper process with limits if it is not. Jinja2 is imported when it is first needed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import TemplateError, shown
 from edgeq.tokenizer.chat_encode import Segment, encode_segments
-from edgeq.tokenizer.chat_input import MAX_TEMPLATE, Copy, aliased, read_template
-from edgeq.tokenizer.chat_known import KNOWN
-from edgeq.tokenizer.chat_named import NAMED
 
 if TYPE_CHECKING:
     from edgeq.tokenizer.base import Tokenizer
+    from edgeq.tokenizer.chat_form import Form
     from edgeq.tokenizer.chat_process import Helper
 
 __all__ = ["ChatTemplate", "Segment"]
@@ -68,13 +65,14 @@ class ChatTemplate:
         if override is None:
             source = tokenizer.chat_template
             return None if source is None else cls(source, "the file's chat template", tokens, helper)
-        if str(override) in NAMED:
-            return cls(NAMED[str(override)], str(override), tokens, helper)
+        named = _named()
+        if str(override) in named:
+            return cls(named[str(override)], str(override), tokens, helper)
         if not os.path.exists(override):
             raise TemplateError(
-                f"--template {shown(override)}: not a file, and not a built-in template ({', '.join(NAMED)})"
+                f"--template {shown(override)}: not a file, and not a built-in template ({', '.join(named)})"
             )
-        return cls(read_template(override), shown(override), tokens, helper)
+        return cls(_read(override), shown(override), tokens, helper)
 
     @classmethod
     def for_chat(
@@ -85,26 +83,27 @@ class ChatTemplate:
         if template is None:
             raise TemplateError(
                 "this model file has no chat template, so it cannot tell how a chat is written; "
-                f"use --template NAME|FILE, where NAME is one of {', '.join(NAMED)}"
+                f"use --template NAME|FILE, where NAME is one of {', '.join(_named())}"
             )
         return template
 
     @classmethod
     def named(cls, name: str) -> ChatTemplate:
         """A built-in template."""
-        if name not in NAMED:
-            raise TemplateError(f"template {shown(name)!r}: unknown; the built-in ones are {', '.join(NAMED)}")
-        return cls(NAMED[name], name)
+        named = _named()
+        if name not in named:
+            raise TemplateError(f"template {shown(name)!r}: unknown; the built-in ones are {', '.join(named)}")
+        return cls(named[name], name)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> ChatTemplate:
         """The template in a file: UTF-8, at most 64 KB."""
-        return cls(read_template(path), shown(path))
+        return cls(_read(path), shown(path))
 
     @staticmethod
     def names() -> tuple[str, ...]:
         """Names of the built-in templates."""
-        return tuple(NAMED)
+        return tuple(_named())
 
     # What is known about it
 
@@ -112,12 +111,25 @@ class ChatTemplate:
     def sha256(self) -> str:
         """SHA-256 of the source, white space around it left out: what `is_known` goes by."""
         source = self.source if isinstance(self.source, str) else ""
-        return hashlib.sha256(source.strip().encode("utf-8", "surrogatepass")).hexdigest()
+        return _sha256(source.strip().encode("utf-8", "surrogatepass"))
 
     @cached_property
     def is_known(self) -> bool:
         """True for templates that are built in or listed as harmless: those are rendered in this process."""
-        return NAMED.get(self.name) == self.source or self.sha256 in KNOWN
+        if self._form is not None:
+            return True
+        from edgeq.tokenizer.chat_known import KNOWN
+
+        return self.sha256 in KNOWN or (self.name, self.source) in _named().items()
+
+    @cached_property
+    def _form(self) -> Form | None:
+        """How the template writes plain conversations; None where that takes Jinja2."""
+        from edgeq.tokenizer.chat_form import form_of
+
+        # Forms belong to exact sources. What the digest leaves out is written too, but for a last line feed.
+        source = self.source if isinstance(self.source, str) else ""
+        return form_of(self.sha256) if source.removesuffix("\n") == source.strip() else None
 
     # Rendering
 
@@ -126,7 +138,7 @@ class ChatTemplate:
         with suppress(TemplateError):  # whatever is wrong, the rendering will say
             if not self.is_known:
                 self._started().start()
-            else:
+            elif self._form is None:
                 threading.Thread(target=self._compile, daemon=True).start()
 
     def render(
@@ -172,6 +184,12 @@ class ChatTemplate:
         tools: Any,
         extra: Mapping[str, Any],
     ) -> list[Segment]:
+        if tools is None and not extra and self._form is not None:
+            written = self._form.render(own, messages, bool(add_generation_prompt))
+            if written is not None:
+                return _segments(*written)
+        from edgeq.tokenizer.chat_input import Copy, aliased
+
         copy = Copy()
         variables = {
             "documents": None,
@@ -204,6 +222,8 @@ class ChatTemplate:
     def _check(self) -> None:
         if not isinstance(self.source, str):
             raise TemplateError(f"{self.name}: expected text, found {type(self.source).__name__}")
+        from edgeq.tokenizer.chat_input import MAX_TEMPLATE
+
         try:
             size = len(self.source.encode())
         except UnicodeEncodeError:
@@ -213,8 +233,32 @@ class ChatTemplate:
         if not self._may_help:
             raise TemplateError(
                 f"{self.name} is not a known one, and the helper process to render it is switched off; "
-                f"use --template NAME, where NAME is one of {', '.join(NAMED)}"
+                f"use --template NAME, where NAME is one of {', '.join(_named())}"
             )
+
+
+def _named() -> Mapping[str, str]:
+    """The built-in templates, which a file with one of its own does not need."""
+    from edgeq.tokenizer.chat_named import NAMED
+
+    return NAMED
+
+
+def _read(path: str | os.PathLike[str]) -> str:
+    from edgeq.tokenizer.chat_input import read_template
+
+    return read_template(path)
+
+
+def _sha256(data: bytes) -> str:
+    # The interpreter has its own, under a name that changed with 3.12: hashlib loads OpenSSL, which takes
+    # several milliseconds.
+    for module in ("_sha2", "_sha256"):
+        with suppress(ImportError):
+            return str(__import__(module).sha256(data).hexdigest())
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _segments(text: str, spans: Sequence[Sequence[int]]) -> list[Segment]:

@@ -30,7 +30,7 @@ class Segment(NamedTuple):
 _MASK = bytes(b if b in b" \t\n\v\f\r" else 0xFF for b in range(256))
 
 
-_LIKE_CONTROL = re.compile(r"<[|｜].*[|｜]>|<(start|end)_of_\w+>|\[/?[A-Z_]{3,}\]")
+_LIKE_CONTROL = r"<[|｜].*[|｜]>|<(start|end)_of_\w+>|\[/?[A-Z_]{3,}\]"
 
 
 def encode_segments(tokenizer: Tokenizer, segments: Sequence[Segment]) -> list[int]:
@@ -60,7 +60,7 @@ def _is_control(tokenizer: Tokenizer, token: int) -> bool:
     """
     kind = tokenizer.types[token]
     if kind == USER_DEFINED:
-        return token in tokenizer.end_ids or _LIKE_CONTROL.fullmatch(tokenizer.pieces[token]) is not None
+        return token in tokenizer.end_ids or re.fullmatch(_LIKE_CONTROL, tokenizer.pieces[token]) is not None
     return kind == CONTROL
 
 

@@ -7,16 +7,16 @@ user.
 
 from __future__ import annotations
 
-_SYSTEM_IN_FRONT = """
+_SYSTEM_IN_FRONT = """\
 {%- set ns = namespace(system='') %}
 {%- for m in messages if m.role == 'system' %}{% set ns.system = ns.system + m.content + '\n\n' %}{% endfor %}
 """
 
-_PLAIN_TURNS = """
+_PLAIN_TURNS = """\
 {%- for m in messages if m.role == 'system' %}{{ m.content + '\n\n' }}{% endfor %}
 {%- for m in messages if m.role != 'system' %}"""
 
-_LLAMA2 = """
+_LLAMA2 = """\
 {%- set ns = namespace(system='', open=false) %}
 {%- for m in messages %}
   {%- if m.role == 'system' %}
@@ -30,7 +30,7 @@ _LLAMA2 = """
 {%- endfor %}
 """
 
-_LLAMA3 = """
+_LLAMA3 = """\
 {{- bos_token }}
 {%- for m in messages %}
   {{- '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}
@@ -66,21 +66,21 @@ _GEMMA = (
 """
 )
 
-_CHATML = """
+_CHATML = """\
 {%- for m in messages %}
   {{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
 """
 
-_ZEPHYR = """
+_ZEPHYR = """\
 {%- for m in messages %}
   {{- '<|' + m.role + '|>\n' + m.content + eos_token + '\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}
 """
 
-_PHI3 = """
+_PHI3 = """\
 {%- for m in messages %}
   {{- '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}
 {%- endfor %}

@@ -63,14 +63,18 @@ def is_frugal(source: str) -> bool:
     return True
 
 
+def collect(llama_cpp: Path, models: list[Path]) -> Iterator[tuple[str, str]]:
+    """Name and source of every template of the sources."""
+    yield from ((p.stem, p.read_text()) for p in sorted((llama_cpp / "models/templates").glob("*.jinja")))
+    yield from literals(llama_cpp / "tests/test-chat-template.cpp")
+    for path in [*sorted((llama_cpp / "models").glob("ggml-vocab-*.gguf")), *models]:
+        yield from of_gguf(path)
+
+
 def main(llama_cpp: Path, models: list[Path]) -> None:
     """Collect, digest, write."""
     found: dict[str, str] = {}
-    sources = [(p.stem, p.read_text()) for p in sorted((llama_cpp / "models/templates").glob("*.jinja"))]
-    sources += literals(llama_cpp / "tests/test-chat-template.cpp")
-    for path in [*sorted((llama_cpp / "models").glob("ggml-vocab-*.gguf")), *models]:
-        sources += of_gguf(path)
-    for name, text in sources:
+    for name, text in collect(llama_cpp, models):
         if is_frugal(text):
             found.setdefault(hashlib.sha256(text.strip().encode()).hexdigest(), name.split(" (")[0][:32])
         else:
