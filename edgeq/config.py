@@ -117,6 +117,9 @@ class Config(Record):
         if rope_dim % 2:
             raise ModelError(f"{keys.name('rope.dimension_count')} {rope_dim} is odd")
         context = keys.count("context_length", high=(1 << 32) - 1)
+        rope_base, rope = keys.number("rope.freq_base", 10000.0), _rope_scaling(keys, context)
+        if rope.kind == "yarn" and rope_base <= 1.0:
+            raise ModelError(f"{keys.name('rope.freq_base')} is {rope_base:g}; yarn scaling needs a base over 1")
         return cls(
             arch=keys.arch,
             layers=layers,
@@ -128,8 +131,8 @@ class Config(Record):
             ff=keys.counts("feed_forward_length", layers),
             eps=keys.number("attention.layer_norm_rms_epsilon", high=1.0),
             rope_dim=rope_dim,
-            rope_base=keys.number("rope.freq_base", 10000.0),
-            rope=_rope_scaling(keys, context),
+            rope_base=rope_base,
+            rope=rope,
         )
 
 

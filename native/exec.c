@@ -64,7 +64,7 @@ static int rounds_itself(const eq_program *p, const eq_op *op) {
 
 static int plan(eq_exec *e) {
     const eq_program *p = &e->program;
-    e->stages = calloc(2 * (size_t)p->n_ops + 1, sizeof *e->stages);
+    e->stages = calloc(2 * (size_t)p->n_ops + (size_t)p->n_inputs + 1, sizeof *e->stages);
     char *wanted = calloc((size_t)p->n_buffers + 1, 1);
     if (!e->stages || !wanted) {
         free(wanted);
@@ -221,9 +221,12 @@ static int32_t check_batch(const eq_exec *e, const eq_state *s, const eq_batch *
                  (int)b->n_tokens, (int)b->n_outputs, (int)e->program.chunk);
         return EQ_INVALID;
     }
-    int64_t vocabulary = INT32_MAX;
-    for (int32_t i = 0; i < e->program.n_ops; i++)
-        if (e->program.ops[i].kind == EQ_OP_EMBED) vocabulary = e->program.tensors[e->program.ops[i].u.embed.table].rows;
+    int64_t vocabulary = INT32_MAX; /* of the smallest table */
+    for (int32_t i = 0; i < e->program.n_ops; i++) {
+        const eq_op *op = &e->program.ops[i];
+        if (op->kind == EQ_OP_EMBED && e->program.tensors[op->u.embed.table].rows < vocabulary)
+            vocabulary = e->program.tensors[op->u.embed.table].rows;
+    }
     for (int32_t t = 0; t < b->n_tokens; t++)
         if (b->positions[t] < 0 || b->positions[t] >= s->context || b->sequences[t] < 0 || b->sequences[t] >= s->sequences
             || b->tokens[t] < 0 || b->tokens[t] >= vocabulary) {
@@ -293,9 +296,10 @@ int32_t eq_step(eq_exec *e, eq_state *state, const eq_batch *batch, const float 
 
 int32_t eq_dequantize(const eq_tensor *t, int64_t first_row, int64_t rows, float *out) {
     int64_t block = eq_format_block(t->type);
-    if (block == 0 || t->cols % block || first_row < 0 || rows < 0 || first_row + rows > t->rows) return EQ_INVALID;
-    int64_t row_bytes = t->cols / block * eq_format_block_bytes(t->type);
-    if (eq_size(t->rows, row_bytes, 0) < 0 || t->rows * row_bytes > t->nbytes) return EQ_INVALID;
+    if (block == 0 || t->cols < 1 || t->cols % block) return EQ_INVALID;
+    if (first_row < 0 || rows < 0 || rows > t->rows || first_row > t->rows - rows) return EQ_INVALID;
+    int64_t row_bytes = eq_size(t->cols / block, eq_format_block_bytes(t->type), 0), bytes = eq_size(t->rows, row_bytes, 0);
+    if (bytes < 0 || bytes > t->nbytes) return EQ_INVALID;
     for (int64_t r = 0; r < rows; r++)
         if (eq_dequantize_row(t->type, (const char *)t->data + (first_row + r) * row_bytes, t->cols, out + r * t->cols) != 0)
             return EQ_INVALID;

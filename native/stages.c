@@ -130,7 +130,7 @@ static void softcap_row(const site *s, int32_t t) {
 static void take_row(const site *s, int32_t n) {
     const eq_op_take_rows *o = &s->op->u.take_rows;
     int64_t w = width(s, o->out);
-    memcpy(at(s, o->out) + n * w, at(s, o->x) + s->c->batch->outputs[n] * w, (size_t)w * 4);
+    memmove(at(s, o->out) + n * w, at(s, o->x) + s->c->batch->outputs[n] * w, (size_t)w * 4);
 }
 
 static void round_row(const site *s, int32_t t) {
@@ -181,8 +181,9 @@ static void linear(const site *s, int32_t x, int32_t weight, int32_t bias, int32
 
 static void gate_up(const site *s) {
     const eq_op_gate_up *o = &s->op->u.gate_up;
-    int64_t rows = width(s, o->out), tokens = s->tokens, step = tokens > EQ_SMALL_BATCH ? EQ_ROW_STEP : 32;
+    int64_t rows = width(s, o->out), tokens = rows_of(s, o->out), step = tokens > EQ_SMALL_BATCH ? EQ_ROW_STEP : 32;
     float *gate = s->tile, *up = s->tile + EQ_ROW_STEP * tokens, *y = at(s, o->out);
+    if (tokens == 0) return;
     for (int64_t r; (r = claim(s) * step) < rows;) {
         int64_t n = MIN(step, rows - r);
         multiply(s, o->gate, o->x, r, r + n, gate);

@@ -20,12 +20,20 @@ static int64_t sequence_bytes(const eq_state *s, int32_t cache) { /* of the keys
     return (int64_t)c->kv_heads * s->rings[cache] * eq_kv_row_bytes(s->kv_type, c->head_dim);
 }
 
+#define MOST_POSITIONS (1 << 30) /* of a sequence: loops over tiles count in 32 bits */
+
+/* Whether a ring keeps all that the tokens of a step may look back at. */
+static int ring_suffices(const eq_exec *exec, const eq_cache *c, int32_t ring, int32_t context) {
+    return ring >= EQ_TILE && ring % EQ_TILE == 0
+           && (ring >= context || (c->window > 0 && ring >= (int64_t)c->window + exec->program.chunk - 1));
+}
+
 eq_state *eq_state_new(const eq_exec *exec, int32_t sequences, int32_t context, const int32_t *rings, int32_t kv_type,
                        char *message, int64_t message_size) {
     int32_t n = exec->program.n_caches;
-    if (sequences < 1 || context < 1) {
-        snprintf(message, (size_t)message_size, "state of %d sequences and %d positions: expected 1 or more of both",
-                 (int)sequences, (int)context);
+    if (sequences < 1 || context < 1 || context > MOST_POSITIONS) {
+        snprintf(message, (size_t)message_size, "state of %d sequences and %d positions: expected 1 or more of both, at most %d "
+                 "positions", (int)sequences, (int)context, MOST_POSITIONS);
         return NULL;
     }
     eq_state *s = calloc(1, sizeof *s);
@@ -36,11 +44,11 @@ eq_state *eq_state_new(const eq_exec *exec, int32_t sequences, int32_t context, 
     for (int32_t i = 0; ok && i < n; i++) {
         const eq_cache *c = &exec->program.caches[i];
         int64_t row = eq_kv_row_bytes(kv_type, c->head_dim);
-        if (row < 0 || rings[i] < EQ_TILE || rings[i] % EQ_TILE) {
+        if (row < 0 || !ring_suffices(exec, c, rings[i], context)) {
             snprintf(message, (size_t)message_size,
                      "cache of layer %d: KV type %d with heads of %d and a ring of %d; quantized types need heads of a "
-                     "multiple of 32, rings are multiples of %d", (int)c->layer, (int)kv_type, (int)c->head_dim,
-                     (int)rings[i], EQ_TILE);
+                     "multiple of 32, rings are multiples of %d that hold %d positions, or the window and a step",
+                     (int)c->layer, (int)kv_type, (int)c->head_dim, (int)rings[i], EQ_TILE, (int)context);
             ok = 0;
             break;
         }
@@ -50,7 +58,8 @@ eq_state *eq_state_new(const eq_exec *exec, int32_t sequences, int32_t context, 
         s->keys[i] = eq_pages_new(bytes);
         s->values[i] = eq_pages_new(bytes);
         ok = s->keys[i] && s->values[i];
-        if (!ok) snprintf(message, (size_t)message_size, "no memory for %lld bytes of keys", (long long)bytes);
+        if (!ok) snprintf(message, (size_t)message_size, "no memory for the keys and values of layer %d: %d sequences of %d "
+                          "positions", (int)c->layer, (int)sequences, (int)rings[i]);
     }
     if (ok) return s;
     eq_state_free(s);
@@ -59,7 +68,7 @@ eq_state *eq_state_new(const eq_exec *exec, int32_t sequences, int32_t context, 
 
 void eq_state_free(eq_state *s) {
     if (!s) return;
-    for (int32_t i = 0; s->keys && s->values && i < s->n_caches; i++) { /* the program may be gone by now */
+    for (int32_t i = 0; s->keys && s->values && s->cache_bytes && i < s->n_caches; i++) { /* the program may be gone by now */
         eq_pages_free(s->keys[i], s->cache_bytes[i]);
         eq_pages_free(s->values[i], s->cache_bytes[i]);
     }
@@ -105,7 +114,8 @@ int64_t eq_state_snapshot_bytes(const eq_state *s, int32_t length) {
 }
 
 int32_t eq_state_save(const eq_state *s, int32_t sequence, int32_t length, void *out, int64_t nbytes) {
-    if (sequence < 0 || sequence >= s->sequences || nbytes != eq_state_snapshot_bytes(s, length)) return EQ_INVALID;
+    if (sequence < 0 || sequence >= s->sequences || nbytes < 0 || nbytes != eq_state_snapshot_bytes(s, length)) return EQ_INVALID;
+    if (nbytes == 0) return EQ_OK; /* then there may be no array either */
     char *to = out;
     for (int32_t i = 0; i < s->exec->program.n_caches; i++) {
         int64_t all = sequence_bytes(s, i), heads = s->exec->program.caches[i].kv_heads, kept = kept_bytes(s, i, length);
@@ -116,7 +126,8 @@ int32_t eq_state_save(const eq_state *s, int32_t sequence, int32_t length, void 
 }
 
 int32_t eq_state_load(eq_state *s, int32_t sequence, int32_t length, const void *data, int64_t nbytes) {
-    if (sequence < 0 || sequence >= s->sequences || nbytes != eq_state_snapshot_bytes(s, length)) return EQ_INVALID;
+    if (sequence < 0 || sequence >= s->sequences || nbytes < 0 || nbytes != eq_state_snapshot_bytes(s, length)) return EQ_INVALID;
+    if (nbytes == 0) return EQ_OK; /* then there may be no array either */
     const char *from = data;
     for (int32_t i = 0; i < s->exec->program.n_caches; i++) {
         int64_t all = sequence_bytes(s, i), heads = s->exec->program.caches[i].kv_heads, kept = kept_bytes(s, i, length);

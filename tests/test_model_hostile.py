@@ -188,3 +188,14 @@ def test_tokenizer_errors_are_named(tmp_path: Path) -> None:
     path = remade(tmp_path / "model.gguf", key("tokenizer.ggml.model", "string", "runes"))
     with edgeq.load(path, backend=BACKEND) as model, pytest.raises(TokenizerError, match="runes"):
         model.tokenize("x")
+
+
+@pytest.mark.parametrize("base", [1.0, 0.5])
+def test_yarn_with_a_rotary_base_of_one_divided_by_zero(tmp_path: Path, base: float) -> None:
+    with gguf.open(tiny("qwen2-yarn")) as g:
+        metadata = dict(g.metadata.typed())
+        rows = [(t.name, t.shape, t.format.name, t.data.tobytes()) for t in g.tensors.values()]
+    key("qwen2.rope.freq_base", "f32", base)(metadata, rows)
+    gguf.write(tmp_path / "flat.gguf", metadata, rows)
+    with pytest.raises(ModelError, match=r"qwen2\.rope\.freq_base .* over 1"):
+        edgeq.load(tmp_path / "flat.gguf", backend=BACKEND)

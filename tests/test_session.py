@@ -144,6 +144,28 @@ def test_fork_goes_on_by_itself() -> None:
     assert session.tokens(0) == [*ids(70, 5), 7]
 
 
+def test_a_fork_that_is_interrupted_does_not_pass_for_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = model()
+    session = m.session(2)
+    session.extend(ids(40, 1))
+    session.extend(ids(40, 2), 1)
+    copy, before = session.state.copy, session.edition(1)
+
+    def interrupted(source: int, target: int, length: int) -> None:
+        copy(source, target, length)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session.state, "copy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.fork(0, 1)
+    assert session.tokens(1) == []
+    assert session.edition(1) != before
+    logits, cached = session.sync([*ids(40, 2), 5], 1)
+    assert cached == 0
+    close(logits, m.logits([*ids(40, 2), 5])[-1])
+    assert session.tokens() == ids(40, 1)
+
+
 def test_context_errors_say_by_how_much_and_change_nothing() -> None:
     session = model().session(context=32)
     session.extend(ids(30))
@@ -404,6 +426,20 @@ def test_saved_sessions_of_other_models_and_contexts_are_refused(tmp_path: Path)
     ):
         with pytest.raises(FormatError, match=r"another model|does not fit"):
             other.load(path)
+
+
+@pytest.mark.parametrize("sent", [b"", b"EDGEQKV1" + bytes(8)])
+def test_a_pipe_is_no_saved_session(sent: bytes, tmp_path: Path) -> None:
+    """Its writer is there: nothing waits for what it has not sent, and what it has sent is not read."""
+    session, pipe = model("gemma3", chunk=32).session(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(writer, sent)
+        with pytest.raises(FormatError, match=r"pipe: not a saved session$"):
+            session.load(pipe)
+    finally:
+        os.close(writer)
 
 
 def test_places_that_hold_no_session(tmp_path: Path) -> None:

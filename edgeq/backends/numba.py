@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeq import ops, quants
+from edgeq import _lib, ops, quants
 from edgeq.backends.base import Batch, Cancel, Executable, Options, State, WeightSource, check_batch, program_vocab
-from edgeq.errors import BackendError, Cancelled, MemoryLimitError, UsageError
+from edgeq.errors import BackendError, Cancelled, FileChangedError, MemoryLimitError, UsageError
 from edgeq.ops import Op
 from edgeq.program import Program
 
@@ -23,6 +23,28 @@ if TYPE_CHECKING:
 
 NEVER = (1 << 63) - 1
 KV_IDS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8}
+
+
+class Mapped:
+    """The weights' file mappings. The native library, where there is one, puts zeros for pages that have gone away
+    and remembers it. Without it a file that shrinks in the middle of a step still ends the process (SIGBUS)."""
+
+    def __init__(self, weights: WeightSource) -> None:
+        self._file = getattr(weights, "file", None)
+        self._slots: list[int] = []
+        if _lib.available():
+            mappings = getattr(weights, "mappings", tuple)
+            self._slots = [_lib.lib.eq_guard_add(_lib.ffi.cast("void *", at), n) for at, n in mappings()]
+
+    def check(self) -> None:
+        """Raises FileChangedError if the file is not what it was, or if a page of it was missed."""
+        gone = any(_lib.lib.eq_guard_hit(slot) for slot in self._slots)
+        if gone or (self._file is not None and self._file.changed()):
+            raise FileChangedError("the model file changed or shrank while it was in use; load it again")
+
+    def close(self) -> None:
+        while self._slots:
+            _lib.lib.eq_guard_remove(self._slots.pop())
 
 
 class NumbaExecutable(Executable):
@@ -45,6 +67,7 @@ class NumbaExecutable(Executable):
         self._scratch = [np.empty(self._plan.scratch + 64, np.uint8) for _ in range(pool.threads)]
         self._arena = np.empty(0, np.uint8)
         self._by_output = [program.buffers[h].outputs for h in program.outputs]
+        self._mapped, self._closed = Mapped(weights), False
 
     @property
     def nbytes(self) -> int:
@@ -63,8 +86,21 @@ class NumbaExecutable(Executable):
             raise BackendError("numba backend: the state belongs to another executable")
         check_batch(self.program, state, batch, self.chunk, self._vocab)
         with self._pool.lock:
+            if self._closed:
+                raise UsageError("the model was closed; load it again")
+            self._mapped.check()
             made: list[np.ndarray] = self._step(state, batch, inputs, Cancel() if cancel is None else cancel)
+            self._mapped.check()
             return made
+
+    def close(self) -> None:
+        with self._pool.lock:
+            self._closed = True
+            self._mapped.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_mapped"):
+            self._mapped.close()
 
     def _step(self, state: Any, batch: Batch, inputs: Sequence[np.ndarray], cancel: Cancel) -> list[np.ndarray]:
         import numpy as np

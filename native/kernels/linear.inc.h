@@ -274,8 +274,9 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
             }
             float amax = v_top(top), scale = amax / 32512.0f + v_sum(odd);
             int16_t q[32];
-            int32_t sums[2];
-            w_round(x, scale > 0.0f ? 32512.0f / amax : 0.0f, q, sums);
+            int32_t sums[2] = {0, 0};
+            if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / amax, q, sums);
+            else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
             EQ_ARRANGE(q, a->packed);
             int64_t g = k / 32;
             if (!a->packed) {

@@ -18,8 +18,6 @@ import pytest
 
 from edgeq import _lib, quants
 from edgeq.gguf.arrays import scan_python
-from edgeq.ops import Act
-from edgeq.program import Builder
 from native.toolchain import find_compiler
 from tests.backends import test_native_ops
 from tests.backends.single import Steps, near, program, run
@@ -91,29 +89,6 @@ def test_attention_over_two_segments(isa: Driver) -> None:
     )
     near(found, wanted, 3e-6)
     assert np.array_equal(found, again)
-
-
-def gates(b: Builder, n: int) -> tuple[list[int], list[int]]:
-    x, y = b.buffer("x", n), b.buffer("y", n)
-    silu, gelu = (b.glu(act.name, x, y, act) for act in (Act.SILU, Act.GELU))
-    return [x, y], [silu, gelu, b.softcap("cap", x, 3.0), b.sum("sum", x, y)]
-
-
-def test_nan_comes_out_of_elementwise_ops(isa: Driver) -> None:
-    made = program(lambda b: gates(b, 19))
-    x = np.ones((1, 19), np.float32)
-    x[0, [0, 7, 18]] = np.nan
-    for out in run(made, MemoryWeights(), [x, np.ones_like(x)], test_native_ops.batch(1), isa=isa):
-        assert np.array_equal(np.isnan(out), np.isnan(x))
-
-
-def test_exp_is_as_accurate_as_said(isa: Driver) -> None:
-    """Seen through silu, g / (1 + exp(-g)), where exp is large."""
-    g = np.linspace(-80, -1, 4001, dtype=np.float32)[None]
-    made = program(lambda b: gates(b, g.shape[1]))
-    silu = run(made, MemoryWeights(), [g, np.ones_like(g)], test_native_ops.batch(1), isa=isa)[0]
-    exact = g.astype(np.float64) / (1 + np.exp(-g.astype(np.float64)))
-    assert np.abs(silu / exact - 1).max() < 5e-7
 
 
 def test_forced_names_select_what_the_processor_can_run(cpu: str, drivers: dict[str, Driver]) -> None:

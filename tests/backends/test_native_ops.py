@@ -59,7 +59,7 @@ def linear(b: Builder, rows: int, cols: int) -> tuple[list[int], list[int]]:
     return [x], [b.linear("y", x, b.tensor("w", rows, cols), rows, b.tensor("b", rows))]
 
 
-@pytest.mark.parametrize("fmt", ["Q4_0", "Q5_1", "Q6_K", "Q2_K", "IQ2_XS", "F16"])
+@pytest.mark.parametrize("fmt", LINEAR)
 def test_one_token_and_sixteen_give_the_same_bits_for_any_number_of_threads(fmt: str, isa: str) -> None:
     rng = np.random.default_rng(2)
     cols, rows = 512, 77
@@ -159,6 +159,29 @@ def test_gates_of_large_values_stay_finite(isa: str) -> None:
     wanted = run(made, weights, [x, np.ones_like(x)], batch(1))
     for a, b in zip(found, wanted):
         assert np.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def gates(b: Builder, n: int) -> tuple[list[int], list[int]]:
+    x, y = b.buffer("x", n), b.buffer("y", n)
+    silu, gelu = (b.glu(act.name, x, y, act) for act in (ops.Act.SILU, ops.Act.GELU))
+    return [x, y], [silu, gelu, b.softcap("cap", x, 3.0), b.sum("sum", x, y)]
+
+
+def test_nan_comes_out_of_elementwise_ops(isa: str) -> None:
+    made = program(lambda b: gates(b, 19))
+    x = np.ones((1, 19), np.float32)
+    x[0, [0, 7, 18]] = np.nan
+    for out in run(made, MemoryWeights(), [x, np.ones_like(x)], batch(1), isa=isa):
+        assert np.array_equal(np.isnan(out), np.isnan(x))
+
+
+def test_exp_is_as_accurate_as_said(isa: str) -> None:
+    """Seen through silu, g / (1 + exp(-g)), where exp is large."""
+    g = np.linspace(-80, -1, 4001, dtype=np.float32)[None]
+    made = program(lambda b: gates(b, g.shape[1]))
+    silu = run(made, MemoryWeights(), [g, np.ones_like(g)], batch(1), isa=isa)[0]
+    exact = g.astype(np.float64) / (1 + np.exp(-g.astype(np.float64)))
+    assert np.abs(silu / exact - 1).max() < 5e-7
 
 
 @pytest.mark.parametrize("style", list(ops.RopeStyle))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import backends, ops
+from edgeq import _lib, backends, ops
 from edgeq.backends.base import Batch, Cancel, Options
 from edgeq.backends.chain import compile_chain
 from edgeq.backends.numba import NumbaBackend
@@ -25,6 +27,7 @@ from tests import families
 from tests.backends import test_native_ops
 from tests.backends.single import Runner, Steps, near
 from tests.blocks import MemoryWeights
+from tests.small import tiny
 
 pytest.importorskip("numba", reason="numba has no wheel for this platform")
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +144,81 @@ def test_a_step_is_cancelled() -> None:
         logits(made, [60], cancel=cancel)
     cancel.clear()
     assert np.array_equal(logits(made, [60], cancel=cancel), logits(made, [60]))
+
+
+def test_a_step_is_cancelled_in_its_middle() -> None:
+    made, cancel = executable("llama", 1, chunk=4096), Cancel()
+    state, ids = made.new_state(1, 4096, "F32"), IDS * 60
+    found: list[Exception] = []
+
+    def work() -> None:
+        try:
+            made.step(state, Batch.single(ids, 0), cancel=cancel)
+        except Cancelled as error:
+            found.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    first, last = state.arrays[0][0], state.arrays[-1][0]
+    while worker.is_alive() and not first.any():
+        time.sleep(1e-4)
+    cancel.set()
+    worker.join()
+    assert found
+    assert first.any()  # keys of the first layer were written, those of the last were not
+    assert not last.any()
+    cancel.clear()
+    again = made.step(state, Batch.single(IDS, 0), cancel=cancel)[0]
+    assert np.array_equal(again, made.step(made.new_state(1, 128, "F32"), Batch.single(IDS, 0))[0])
+
+
+SHRINK = """
+import os, sys
+import edgeq
+from edgeq.errors import FileChangedError
+path, seen = sys.argv[1:]
+model = edgeq.load(path, backend="numba", threads=2, context=64)
+model.logits([1, 2, 3])
+os.truncate(path, 8192)  # what no step has read yet is gone, and pages that are in memory too
+if seen == "later":
+    model.file.changed = lambda: False  # as if the file shrank right after the check before the step
+for call in (lambda: model.logits([1, 2, 3]), lambda: model.session().extend([4])):
+    try:
+        call()
+        print("answered")
+    except FileChangedError as error:
+        print(error)
+"""
+
+
+def shrunk(tmp_path: Path, seen: str, **env: str) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny().read_bytes())
+    command = [sys.executable, "-c", SHRINK, str(path), seen]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **env}, cwd=ROOT)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a mapped file cannot be cut there")
+@pytest.mark.parametrize("env", [{}, {"EDGEQ_LIBRARY": "none.so"}], ids=["guarded", "no library"])
+def test_a_file_that_shrank_before_a_step_is_an_error(env: dict[str, str], tmp_path: Path) -> None:
+    done = shrunk(tmp_path, "before", **env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("changed") == 2, done.stdout
+    assert "answered" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32" or not _lib.available(), reason="left out: needs the library's guard")
+def test_a_file_that_shrinks_during_a_step_is_an_error(tmp_path: Path) -> None:
+    done = shrunk(tmp_path, "later")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("changed or shrank while it was in use") == 2, done.stdout
+
+
+def test_a_closed_model_is_an_error_not_a_crash() -> None:
+    model = edgeq.load(tiny(), backend="numba", context=64)
+    model.close()
+    with pytest.raises(UsageError, match="closed"):
+        model.logits([1])
 
 
 def test_steps_from_many_threads_take_turns() -> None:

@@ -28,6 +28,8 @@ from tests.backends.single import Steps
 from tests.blocks import MemoryWeights
 
 HERE = Path(__file__).resolve().parent
+CHECKS = "address,undefined,float-cast-overflow"  # of the sanitizers
+EXACT_PAGES = ["-include", "tests/native/exact_pages.h"]  # what the library maps is fenced too
 SECONDS = 300  # for one request: far more than any needs, so that a deadlock ends
 
 
