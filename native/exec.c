@@ -93,6 +93,7 @@ static void *copied(const void *from, int64_t count, int64_t size) {
 }
 
 static int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static int64_t claims_row(const eq_exec *e) { return padded(e->n_stages, 64 / (int64_t)sizeof(atomic_int)); }
 
 int64_t eq_tile_bytes(const eq_exec *e) {
     int64_t rows = e->max_head_dim > 2 * EQ_ROW_STEP ? e->max_head_dim : 2 * EQ_ROW_STEP;
@@ -143,7 +144,7 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
         e->partial = eq_pages_new(e->partial_bytes + 64);
         e->buffers = calloc((size_t)p->n_buffers + 1, sizeof *e->buffers);
         e->spans = calloc((size_t)p->chunk + 1, sizeof *e->spans);
-        e->claims = calloc((size_t)e->n_stages + 1, sizeof *e->claims);
+        e->claims = calloc((size_t)(eq_pool_threads(pool) + 1) * (size_t)claims_row(e), sizeof *e->claims);
         e->finished = calloc((size_t)e->n_finished, sizeof *e->finished);
         ok = e->arena && e->threads && e->partial && e->buffers && e->spans && e->claims && e->finished;
     }
@@ -172,6 +173,10 @@ void eq_exec_free(eq_exec *e) {
 
 const char *eq_exec_isa(const eq_exec *e) { return e->kernels->name; }
 int64_t eq_exec_bytes(const eq_exec *e) { return e->arena_bytes + e->thread_bytes * eq_pool_threads(e->pool); }
+atomic_int *eq_claims(const eq_exec *e, int32_t thread) {
+    char *aligned = (char *)(((uintptr_t)e->claims + 63) / 64 * 64);
+    return (atomic_int *)(void *)aligned + thread * claims_row(e);
+}
 char *eq_thread_scratch(const eq_exec *e, int32_t thread) { return e->threads + thread * e->thread_bytes; }
 
 eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
@@ -266,7 +271,9 @@ static void step(void *argument, int32_t thread, int32_t threads) {
             if (p->buffers[p->outputs[i]].offset < 0) c->buffers[p->outputs[i]] = call->outputs[i];
         find_spans(c);
         for (int32_t i = 0; i < p->n_inputs; i++) memcpy(c->buffers[p->inputs[i]], call->inputs[i], row_bytes(c, p->inputs[i]));
-        for (int32_t i = 0; i < c->exec->n_stages; i++) atomic_store_explicit(&c->exec->claims[i], 0, memory_order_relaxed);
+        for (int32_t t = 0; t < threads; t++)
+            for (int32_t i = 0; i < c->exec->n_stages; i++)
+                atomic_store_explicit(eq_claims(c->exec, t) + i, 0, memory_order_relaxed);
         memset(c->exec->finished, 0, (size_t)c->exec->n_finished * sizeof *c->exec->finished);
     }
     eq_pool_barrier(c->exec->pool);

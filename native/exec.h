@@ -27,7 +27,7 @@ struct eq_exec {
     char *threads;          /* scratch of each thread */
     float **buffers;        /* where each buffer lies, and the spans of tokens: of the step that runs */
     eq_span *spans;
-    atomic_int *claims;     /* next unit of each stage */
+    atomic_int *claims;     /* [threads][stages]: units taken of each thread's share; a row is whole cache lines */
     atomic_int *finished;   /* segments done, per attention unit */
     int64_t n_finished;
     float *partial;         /* attention of segments: m, l, o */
@@ -61,6 +61,7 @@ int32_t eq_check_program(const eq_program *p, const eq_kernels *k, char *message
 void eq_run_stage(eq_step_context *c, int32_t stage, int32_t thread);
 int64_t eq_tile_bytes(const eq_exec *e); /* of a thread's scratch: outputs of linears, or of an attention segment */
 char *eq_thread_scratch(const eq_exec *e, int32_t thread);
+atomic_int *eq_claims(const eq_exec *e, int32_t thread); /* of all stages */
 eq_act eq_rounded(const eq_step_context *c, int32_t buffer);
 
 #endif

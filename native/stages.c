@@ -1,4 +1,5 @@
-/* What each op does, cut into units that the threads of a step claim one after the other. */
+/* What each op does, cut into units. A thread claims those of its own share one after the other, so that it reads weights
+ * in a stream of its own, and then what is left of the others' shares. */
 #include <math.h>
 #include <string.h>
 
@@ -14,13 +15,22 @@ typedef struct { /* one thread at one stage */
     const eq_kernels *k;
     const eq_op *op;
     int32_t stage, thread, threads, tokens;
+    int32_t *done;  /* shares that are used up, from the thread's own on */
     float *tile;    /* outputs of a linear, [rows][tokens] */
     void *scratch;
 } site;
 
-static int32_t claim(const site *s) {
-    return atomic_fetch_add_explicit(&s->c->exec->claims[s->stage], 1, memory_order_relaxed);
+/* The next of `units` units for this thread, or `units` when all are taken. */
+static int32_t claim(const site *s, int32_t units) {
+    for (; *s->done < s->threads; ++*s->done) {
+        int64_t owner = (s->thread + *s->done) % s->threads;
+        int32_t first = (int32_t)(units * owner / s->threads), end = (int32_t)(units * (owner + 1) / s->threads);
+        int32_t i = first + atomic_fetch_add_explicit(eq_claims(s->c->exec, (int32_t)owner) + s->stage, 1, memory_order_relaxed);
+        if (i < end) return i;
+    }
+    return units;
 }
+static int32_t parts_of(int64_t rows, int64_t step) { return (int32_t)((rows + step - 1) / step); }
 static float *at(const site *s, int32_t buffer) { return s->c->buffers[buffer]; }
 static int64_t width(const site *s, int32_t buffer) { return s->p->buffers[buffer].width; }
 static int32_t rows_of(const site *s, int32_t buffer) {
@@ -139,7 +149,7 @@ static void round_row(const site *s, int32_t t) {
 
 static void each_row(const site *s, int32_t rows, void (*row)(const site *, int32_t)) {
     int32_t step = rows > 4 * s->threads ? 4 : 1;
-    for (int32_t i; (i = claim(s) * step) < rows;)
+    for (int32_t i; (i = claim(s, parts_of(rows, step)) * step) < rows;)
         for (int32_t t = i; t < MIN(i + step, rows); t++) row(s, t);
 }
 
@@ -166,7 +176,7 @@ static void linear(const site *s, int32_t x, int32_t weight, int32_t bias, int32
     const float *b = constants(s, bias), *add = residual < 0 ? NULL : at(s, residual);
     float *y = at(s, out);
     if (tokens == 0) return;
-    for (int64_t r; (r = claim(s) * step) < rows;) {
+    for (int64_t r; (r = claim(s, parts_of(rows, step)) * step) < rows;) {
         int64_t n = MIN(step, rows - r);
         multiply(s, weight, x, r, r + n, s->tile);
         for (int64_t t = 0; t < tokens; t++)
@@ -184,7 +194,7 @@ static void gate_up(const site *s) {
     int64_t rows = width(s, o->out), tokens = rows_of(s, o->out), step = tokens > EQ_SMALL_BATCH ? EQ_ROW_STEP : 32;
     float *gate = s->tile, *up = s->tile + EQ_ROW_STEP * tokens, *y = at(s, o->out);
     if (tokens == 0) return;
-    for (int64_t r; (r = claim(s) * step) < rows;) {
+    for (int64_t r; (r = claim(s, parts_of(rows, step)) * step) < rows;) {
         int64_t n = MIN(step, rows - r);
         multiply(s, o->gate, o->x, r, r + n, gate);
         multiply(s, o->up, o->x, r, r + n, up);
@@ -201,7 +211,8 @@ static void qkv(const site *s) {
     const eq_cache *c = &s->p->caches[o->cache];
     int64_t e = o->head_dim, tokens = s->tokens, rot = width(s, o->table), q_width = width(s, o->q);
     float *k = s->tile + e * tokens, *v = k + e;
-    for (int32_t unit; (unit = claim(s)) < o->heads + 2 * c->kv_heads;) {
+    const int32_t units = o->heads + 2 * c->kv_heads;
+    for (int32_t unit; (unit = claim(s, units)) < units;) {
         int kind = unit < o->heads ? 0 : unit < o->heads + c->kv_heads ? 1 : 2;
         int32_t head = unit - (kind == 0 ? 0 : kind == 1 ? o->heads : o->heads + c->kv_heads);
         const int32_t weights[] = {o->wq, o->wk, o->wv}, biases[] = {o->bq, o->bk, o->bv};
@@ -330,7 +341,8 @@ static void attend(const site *s) {
     for (int32_t t = 0; small && t < s->tokens; t++)
         most = MAX(most, s->c->batch->positions[t] / EQ_SEGMENT + 1);
     if (most > s->c->exec->max_segments) most = 1;
-    for (int32_t unit; (unit = claim(s)) < spans * c->kv_heads * parts * most;) {
+    const int32_t units = spans * c->kv_heads * parts * most;
+    for (int32_t unit; (unit = claim(s, units)) < units;) {
         int32_t g = unit % most, rest = unit / most, part = rest % parts, kv_head = rest / parts % c->kv_heads;
         share h = {o, c, s->c->spans[rest / parts / c->kv_heads], kv_head, kv_head * group + part * each, 0, 0, 0};
         h.heads = MIN(each, group - part * each);
@@ -348,8 +360,9 @@ static void attend(const site *s) {
 void eq_run_stage(eq_step_context *c, int32_t stage, int32_t thread) {
     eq_exec *e = c->exec;
     char *scratch = eq_thread_scratch(e, thread);
+    int32_t done = 0;
     site s = {c, &e->program, e->kernels, e->stages[stage].op, stage, thread, eq_pool_threads(e->pool), c->batch->n_tokens,
-              (float *)scratch, scratch + eq_tile_bytes(e)};
+              &done, (float *)scratch, scratch + eq_tile_bytes(e)};
     if (!s.op) {
         each_row(&s, rows_of(&s, e->stages[stage].rounds), round_row);
         return;

@@ -36,14 +36,14 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 #endif
 
 #define EQ_ROWS 4       /* rows in flight */
-#define EQ_AHEAD 16384  /* bytes */
+#define EQ_AHEAD 8192  /* bytes */
 
 /* Up to EQ_ROWS rows with `count` <= 4 tokens from `first`. */
 EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                           const int count, float *tile) {
     int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
-    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 16 KB later */
+    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 8 KB later */
     int64_t ahead = (EQ_AHEAD / (EQ_ROWS * stride) + 1) * EQ_ROWS * stride;
     vf acc[EQ_ROWS][4], minimum[EQ_ROWS][4];
     v8 minima[EQ_ROWS][4];

@@ -21,16 +21,14 @@ static const int32_t scales_of[8][16] = { /* the two scales of group j: 4 lanes 
 #undef EQ_INDEX
 #undef EQ_HALF
 
-#define EQ_PAIRS_AHEAD 16384 /* bytes */
-
 /* `pairs` pairs of rows with `count` tokens from `first`; `alone`: there is no second row. */
 EQ_INLINE void pairs_block(const eq_pairs f, const eq_tensor *w, const eq_act *a, int64_t row, const int pairs,
                            const int alone, int first, const int count, float *tile) {
     int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
     const int64_t second = alone ? 0 : stride;
-    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 16 KB later */
-    int64_t ahead = (EQ_PAIRS_AHEAD / (4 * stride) + 1) * 4 * stride;
+    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 8 KB later */
+    int64_t ahead = (EQ_AHEAD / (4 * stride) + 1) * 4 * stride;
     vf acc[2][4], minimum[2][4];
     v8 minima[2][2][4];
     for (int p = 0; p < pairs; p++)
