@@ -1,0 +1,286 @@
+"""Corners of ops that models reach only if large, long, or of mixed formats: every variant, and numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from edgeq import ops, quants
+from edgeq.backends.base import Batch, Options
+from edgeq.errors import BackendError
+from edgeq.ops import NONE, In, Out, Weight
+from edgeq.program import Builder
+from tests.backends.conftest import WORKING
+from tests.backends.single import Runner, Steps, native, near, program, run
+from tests.backends.test_native_ops import SHARE, attention, batch, linear, random_qkv, rounded
+from tests.blocks import MemoryWeights, filled
+
+By = str | Runner
+
+
+@pytest.fixture(params=[*WORKING, "numba"])
+def by(request: pytest.FixtureRequest) -> By:
+    if request.param != "numba":
+        return str(request.param)
+    pytest.importorskip("numba", reason="numba has no wheel for this platform")
+    from tests.backends.test_numba import run_here
+
+    return run_here
+
+
+# --- linears ------------------------------------------------------------------------------------------------
+
+
+def check_linear(fmt: str, by: By, rows: int, tokens: int, threads: int) -> None:
+    rng = np.random.default_rng(rows + tokens)
+    cols = max(32, quants.FORMATS[fmt].block)
+    weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
+    x = rng.standard_normal((tokens, cols)).astype(np.float32)
+    made = program(lambda b: linear(b, rows, cols))
+    found = run(made, weights, [x], batch(tokens), isa=by, threads=threads)[0]
+    seen, w = x if fmt == "F16" else rounded(x), weights["w"].values().astype(np.float64)
+    wanted = seen @ w.T + weights["b"].values()
+    assert (np.abs(found - wanted) <= 2e-6 * (np.abs(seen) @ np.abs(w.T) + 1)).all()
+
+
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q2_K", "F16"])
+def test_rows_enough_for_whole_panels(fmt: str, by: By) -> None:
+    """With one thread, from 768 rows on, 96 at a time."""
+    check_linear(fmt, by, 805, 21, 1)
+
+
+@pytest.mark.parametrize("fmt", ["Q5_1", "Q6_K"])
+def test_any_number_of_rows_that_is_left_over(fmt: str, by: By) -> None:
+    for rows in range(1, 14):
+        for tokens in (1, 2, 3, 6, 19):
+            check_linear(fmt, by, rows, tokens, 2)
+
+
+def test_two_inputs_that_are_both_rounded(by: By) -> None:
+    """At one time, each in a place of its own."""
+    rng = np.random.default_rng(40)
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x, y = b.buffer("x", 64), b.buffer("y", 96)
+        return [x, y], [b.linear(n, h, b.tensor(f"w{n}", 20, w), 20) for n, h, w in (("u", x, 64), ("v", y, 96))]
+
+    weights = filled(rng, [("wu", (20, 64)), ("wv", (20, 96))], {}, "Q8_0", 1.0)
+    for tokens in (1, 20):
+        inputs = [rng.standard_normal((tokens, w)).astype(np.float32) for w in (64, 96)]
+        for found, wanted in zip(run(program(build), weights, inputs, batch(tokens), isa=by),
+                                 run(program(build), weights, inputs, batch(tokens))):  # fmt: skip
+            near(found, wanted, SHARE)
+
+
+def test_a_buffer_that_is_written_again_is_rounded_again(by: By) -> None:
+    rng = np.random.default_rng(50)
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x, r = b.buffer("x", 64), b.buffer("r", 64)
+        y = b.linear("y", x, b.tensor("w", 64, 64), 64)
+        b.add(ops.Add(In(x), In(r), x))
+        return [x, r], [y, b.linear("z", x, b.tensor("w", 64, 64), 64)]
+
+    weights = filled(rng, [("w", (64, 64))], {}, "Q8_0", 1.0)
+    for tokens in (1, 20):
+        inputs = [rng.standard_normal((tokens, 64)).astype(np.float32) for _ in "xr"]
+        for found, wanted in zip(run(program(build), weights, inputs, batch(tokens), isa=by),
+                                 run(program(build), weights, inputs, batch(tokens))):  # fmt: skip
+            near(found, wanted, SHARE)
+
+
+def test_heads_that_are_normalized_one_by_one(by: By) -> None:
+    """Plain norms of heads, and a linear behind them that reads all of it."""
+    rng = np.random.default_rng(41)
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x = b.buffer("x", 120)
+        normed = b.norm("normed", x, b.tensor("n", 40), 1e-3, 40)
+        wide = b.buffer("wide", 128)
+        y = b.linear("y", b.norm("whole", wide, b.tensor("m", 128), 1e-5), b.tensor("w", 24, 128), 24)
+        return [x, wide], [normed, y]
+
+    weights = filled(rng, [("n", (40,)), ("m", (128,)), ("w", (24, 128))], {}, "Q8_0", 1.0)
+    for tokens in (1, 19):
+        inputs = [rng.standard_normal((tokens, w)).astype(np.float32) * 0.1 for w in (120, 128)]
+        found, wanted = (run(program(build), weights, inputs, batch(tokens), isa=who) for who in (by, None))
+        near(found[0], wanted[0], 1e-6)
+        near(found[1], wanted[1], SHARE)
+
+
+@pytest.mark.parametrize("formats", [("F16", "Q8_0", "Q4_0"), ("F32", "F16", "Q5_1"), ("Q6_K", "F16", "F32")])
+def test_queries_keys_and_values_of_mixed_formats(formats: tuple[str, str, str], by: By) -> None:
+    rng = np.random.default_rng(42)
+    heads, kv_heads, e, width = 4, 2, 32, 256
+    refs = [("q", (heads * e, width)), ("k", (kv_heads * e, width)), ("v", (kv_heads * e, width))]
+    weights = filled(rng, refs, dict(zip("qkv", formats)), "F32", 0.3)
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x, q = b.buffer("x", width), b.buffer("q", heads * e)
+        table = b.rope_table("table", [100 ** (-i / 8) for i in range(e // 2)])
+        cache = b.cache(kv_heads, e)
+        none = Weight(NONE)
+        wq, wk, wv = (b.tensor(n, *s) for n, s in refs)
+        b.add(ops.Qkv(In(x), In(table), wq, none, wk, none, wv, none, none, none, Out(q), cache, heads, e, 1, 0.0))
+        return [x], [q, b.attend("out", q, cache, heads, e**-0.5)]
+
+    for tokens in (1, 20):
+        x = rng.standard_normal((tokens, width)).astype(np.float32)
+        for found, wanted in zip(run(program(build), weights, [x], batch(tokens), isa=by),
+                                 run(program(build), weights, [x], batch(tokens))):  # fmt: skip
+            near(found, wanted, 3 * SHARE)
+
+
+# --- attention ----------------------------------------------------------------------------------------------
+
+
+def held(made_for: Callable[[np.random.Generator, int], list[np.ndarray]], until: int, sequence: int = 0) -> Steps:
+    """Steps of 128 tokens that fill a sequence up to a position."""
+    rng = np.random.default_rng(43)
+    sizes = [min(128, until - at) for at in range(0, until, 128)]
+    return [(batch(n, 128 * i, sequence), made_for(rng, n)) for i, n in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("window", [0, 1100])
+def test_prompts_that_see_several_segments(window: int, by: By) -> None:
+    """A window that ends in one segment for the first of neighbouring tokens and in the next for the last."""
+    made = program(lambda b: attention(b, 2, 1, 32, window, 0.0))
+    before = held(lambda rng, n: random_qkv(rng, n, 2, 1, 32), 2100)
+    values = random_qkv(np.random.default_rng(44), 40, 2, 1, 32)
+    last = batch(40, 2100)
+    found, wanted = (
+        run(made, MemoryWeights(), values, last, isa=who, before=before, context=2304)[0] for who in (by, None)
+    )
+    near(found, wanted, 3e-6)
+
+
+def test_rings_that_have_turned(by: By) -> None:
+    made = program(lambda b: attention(b, 4, 2, 32, 50, 0.0))
+    before = held(lambda rng, n: random_qkv(rng, n, 4, 2, 32), 500)
+    values = random_qkv(np.random.default_rng(45), 20, 4, 2, 32)
+    found, wanted = (
+        run(made, MemoryWeights(), values, batch(20, 500), isa=who, before=before, context=640)[0] for who in (by, None)
+    )
+    near(found, wanted, 2e-6)
+
+
+def test_neighbouring_positions_of_two_sequences_in_a_large_batch(by: By) -> None:
+    """The second sequence goes on where the first one ends, as if they were one."""
+    made = program(lambda b: attention(b, 4, 2, 32, 0, 0.0))
+    before = [step for s, n in ((0, 10), (1, 22)) for step in held(lambda rng, n: random_qkv(rng, n, 4, 2, 32), n, s)]
+    both = Batch([0] * 24, [*range(10, 22), *range(22, 34)], [0] * 12 + [1] * 12, range(24))
+    values = random_qkv(np.random.default_rng(46), 24, 4, 2, 32)
+    found, wanted = (run(made, MemoryWeights(), values, both, isa=who, before=before)[0] for who in (by, None))
+    near(found, wanted, 2e-6)
+
+
+def test_more_query_heads_than_a_job_takes(by: By) -> None:
+    rng = np.random.default_rng(49)
+    made = program(lambda b: attention(b, 130, 1, 32, 0, 0.0))
+    for tokens in (1, 20):
+        values = random_qkv(rng, tokens, 130, 1, 32)
+        found, wanted = (run(made, MemoryWeights(), values, batch(tokens), isa=who)[0] for who in (by, None))
+        near(found, wanted, 2e-6)
+
+
+def test_narrow_heads_and_a_linear_that_rounds_them(by: By) -> None:
+    """8 heads of 20: the groups of 32 that are rounded do not end with heads."""
+    rng = np.random.default_rng(47)
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        inputs, (out,) = attention(b, 8, 8, 20, 0, 0.0)
+        return inputs, [b.linear("y", out, b.tensor("w", 24, 160), 24)]
+
+    weights = filled(rng, [("w", (24, 160))], {}, "Q8_0", 1.0)
+    for tokens in (1, 20):
+        values = random_qkv(rng, tokens, 8, 8, 20)
+        near(run(program(build), weights, values, batch(tokens), isa=by)[0],
+             run(program(build), weights, values, batch(tokens))[0], SHARE)  # fmt: skip
+
+
+# --- keys and values as their formats keep them -------------------------------------------------------------
+
+
+def halves(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float16).astype(np.float32)
+
+
+def q8_0(x: np.ndarray) -> np.ndarray:
+    """Per 32: the largest magnitude becomes 127."""
+    groups = x.reshape(-1, 32)
+    scale = halves(np.abs(groups).max(axis=1, keepdims=True) / np.float32(127))
+    return (scale * np.clip(np.rint(groups * (1 / scale)), -127, 127)).reshape(x.shape)
+
+
+def q4_0(x: np.ndarray) -> np.ndarray:
+    """Per 32: the number of largest magnitude becomes -8."""
+    groups = x.reshape(-1, 32)
+    top = np.take_along_axis(groups, np.abs(groups).argmax(axis=1)[:, None], axis=1)
+    scale = halves(top / np.float32(-8))
+    return (scale * np.clip(np.rint(groups * (1 / scale)), -8, 7)).reshape(x.shape)
+
+
+KEPT: Sequence[tuple[str, Callable[[np.ndarray], np.ndarray], int]] = (
+    ("F16", halves, 64), ("F16", halves, 20), ("Q8_0", q8_0, 64), ("Q4_0", q4_0, 96),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kv_type", "kept", "e"), KEPT)
+def test_attention_sees_what_the_cache_keeps(
+    kv_type: str, kept: Callable[[np.ndarray], np.ndarray], e: int, by: By
+) -> None:
+    rng = np.random.default_rng(31)
+    made = program(lambda b: attention(b, 4, 2, e, 0, 0.0))
+    first, last = random_qkv(rng, 90, 4, 2, e), random_qkv(rng, 3, 4, 2, e)
+    found = run(made, MemoryWeights(), last, batch(3, 90), isa=by, kv_type=kv_type, context=128,
+                before=[(batch(90), first)])[0]  # fmt: skip
+    first, last = ([q, kept(k), kept(v)] for q, k, v in (first, last))
+    near(found, run(made, MemoryWeights(), last, batch(3, 90), before=[(batch(90), first)])[0], 5e-6)
+
+
+# --- states, and what C checks for itself -------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not WORKING, reason="left out: needs the native library")
+@pytest.mark.parametrize("kv_type", ["F32", "F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("window", [0, 50])
+def test_copies_and_snapshots_hold_every_head(kv_type: str, window: int) -> None:
+    """Of 200 positions, in whole tiles or a ring that has turned; keys and values of 3 heads."""
+    rng = np.random.default_rng(48)
+    made = program(lambda b: attention(b, 3, 3, 32, window, 0.0))
+    executable = native(2).compile(made, MemoryWeights(), Options(threads=2, chunk=64))
+    state, other = executable.new_state(3, 256, kv_type), executable.new_state(3, 256, kv_type)
+    for at in (0, 50, 100, 150):
+        executable.step(state, batch(50, at, 1), random_qkv(rng, 50, 3, 3, 32))
+    state.copy(1, 2, 200)
+    other.restore(0, state.snapshot(1, 200), 200)
+    values = random_qkv(rng, 2, 3, 3, 32)
+    wanted, copied = (executable.step(state, batch(2, 200, s), values)[0] for s in (1, 2))
+    assert np.array_equal(copied, wanted)
+    assert np.array_equal(executable.step(other, batch(2, 200, 0), values)[0], wanted)
+    assert not np.array_equal(executable.step(other, batch(2, 200, 1), values)[0], wanted)
+
+
+@pytest.mark.skipif(not WORKING, reason="left out: needs the native library")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Batch([1], [-1], [0], [0]), Batch([1], [128], [0], [0]), Batch([1], [0], [2], [0]), Batch([1], [0], [-1], [0]),
+        Batch([1], [0], [0], [1]), Batch([1], [0], [0], [-1]), Batch([9], [0], [0], [0]), Batch([-1], [0], [0], [0]),
+        Batch([1, 1], [0, 1], [0, 0], [0, 1, 0]), Batch([1] * 65, range(65), [0] * 65, [0]), Batch([], [], [], []),
+    ],
+)  # fmt: skip
+def test_the_library_checks_batches_itself(bad: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls it: here without the check that Python makes before."""
+    from edgeq.backends import native as module
+
+    monkeypatch.setattr(module, "check_batch", lambda *given: None)
+    weights = filled(np.random.default_rng(0), [("t", (9, 32))], {}, "F32", 1.0)
+    made = program(lambda b: ([], [b.take_rows("y", b.embed(b.tensor("t", 9, 32), 32))]))
+    executable = native(2).compile(made, weights, Options(threads=2, chunk=64))
+    state = executable.new_state(2, 128, "F32")
+    with pytest.raises(BackendError, match="batch"):
+        executable.step(state, bad)
+    assert executable.step(state, Batch([8], [127], [1], [0]))[0].shape == (1, 32)

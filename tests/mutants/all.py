@@ -1,0 +1,9 @@
+"""All mutants, group by group."""
+
+from __future__ import annotations
+
+from tests.mutants import container, formats, kernels, numba, ops, pretokenizers, samplers, sessions, simd, tokenizers
+from tests.mutants.mutant import Mutant
+
+GROUPS = (formats, kernels, simd, ops, numba, tokenizers, pretokenizers, samplers, container, sessions)
+MUTANTS: list[Mutant] = [mutant for group in GROUPS for mutant in group.MUTANTS]

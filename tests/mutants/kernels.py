@@ -1,0 +1,290 @@
+"""Mutants of the algorithms in native/kernels. Each is compiled for one variant first: enough to be caught."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import In, Mutant
+
+OPS = "tests/backends/test_native_ops.py"
+AVX2 = ("native/isa/avx2.c",)
+WIDE = ("native/isa/avx512vnni.c",)
+PAIRED = f"{OPS} -k 'avx512vnni and test_linear and (q4 or q5 or q8 or q2_k or q3_k or q6_k)'"
+
+
+def avx2(file: str, *tests: str) -> In:
+    asked = tuple(f"{OPS} -k 'avx2 and ({test})'" for test in tests)
+    return In("kernels: native", f"native/kernels/{file}", asked, AVX2, ("avx2",))
+
+
+def corners(file: str, test: str) -> In:
+    return avx2(file).asking(f"tests/backends/test_op_corners.py -k 'avx2 and ({test})'")
+
+
+def linear(file: str, fmt: str) -> In:
+    return avx2(file, f"test_linear and {fmt}")
+
+
+FORMATS = "formats.inc.h"
+
+LAYOUTS: list[Mutant] = [
+    *linear(FORMATS, "Q4_0")(
+        ("q4_0_values", "8)", "7)", "offset off by one"),
+        ("q4_0_scales", "v_half(b)", "v_half(b) * 1.001f", "scale a little off")),
+    *linear(FORMATS, "Q4_1")(
+        ("q4_1_values", "b + 4", "b + 3", "weights one byte early"),
+        ("q4_1_scales", "v_half(b + 2)", "-v_half(b + 2)", "sign of the min (panel)")),
+    *linear(FORMATS, "Q5_0")(
+        ("q5_0_values", "u32(b + 2), 16", "u32(b + 2), 15", "offset off by one"),
+        ("q5_0_scales", "v_half(b)", "v_half(b + 2)", "fifth bits taken for the scale"),
+        ("w_sub_unless", "w_mask(mask, n)), n)", "w_mask(~mask, n)), n)", "bits inverted")),
+    *linear(FORMATS, "Q5_1")(
+        ("q5_1_values", "u32(b + 4), 16", "u32(b + 4), 8", "fifth bit one place too low"),
+        ("q5_1_scales", "m[0] = v_half(b + 2)", "m[0] = v_half(b)", "scale taken for the min (panel)"),
+        ("w_add_if", "w_mask(mask, n)", "w_mask(mask >> 1, n)", "bits of the next weight")),
+    *linear(FORMATS, "Q8_0")(
+        ("q8_0_values", "b + 2", "b + 1", "weights one byte early"),
+        ("q8_0_scales", "v_half(b)", "-v_half(b)", "sign of the scale (panel)")),
+    *linear(FORMATS, "IQ4_NL")(
+        ("iq4_nl_values", "b + 2", "b + 1", "weights one byte early"),
+        ("iq4_nl_scales", "v_half(b)", "-v_half(b)", "sign of the scale (panel)"),
+        ("", "-127, -104, -83, -65, -49", "-127, -104, -83, -65, -50", "one level of IQ4")),
+    *linear(FORMATS, "IQ4_XS")(
+        ("iq4_xs_values", "16 * j", "16 * (j ^ 1)", "groups swapped"),
+        ("iq4_xs_scales", "- 32", "- 31", "offset off by one"),
+        ("iq4_xs_scales", "2 * j & 3", "2 * j & 1", "highest scale bit lost")),
+    *linear(FORMATS, "Q4_K")(
+        ("q4_k_values", "4 * (j & 1)", "4 * (~j & 1)", "nibbles swapped"),
+        ("k4_scales", "x >> 2 & 0x30303030", "x >> 2 & 0x10101010", "highest bit of scales 4 to 7 lost"),
+        ("k4_scales", "-v_half(b + 2)", "v_half(b + 2)", "sign of the mins"),
+        ("k4_scales", "(z >> 4 & 0x0F0F0F0F)", "(z & 0x0F0F0F0F)", "low bits of mins 4 to 7")),
+    *linear(FORMATS, "Q5_K")(
+        ("q5_k_values", "w_bits(b + 16, j, 1), 4", "w_bits(b + 16, j, 1), 3", "fifth bit too low"),),
+    *linear(FORMATS, "Q6_K")(
+        ("q6_k_values", "2 * k, 3), 4)), 32)", "2 * k, 3), 4)), 31)", "offset off by one"),
+        ("q6_k_values", "32 * (k & 1)", "32 * (k / 2)", "which low bytes"),
+        ("q6_k_scales", "u64(b + 200)", "u64(b + 192)", "scales 8 to 15"),
+        ("u64", "memcpy(&x, p, 8)", "memcpy(&x, p, 8), x &= ~1ull", "lowest bit")),
+    *linear(FORMATS, "Q2_K")(
+        ("q2_k_values", "32 * (j / 4)", "32 * (j & 1)", "which bytes"),
+        ("q2_k_scales", "dmin = -v_half", "dmin = v_half", "sign of the mins"),
+        ("q2_k_scales", ">> 4 & nibbles, dmin", "& nibbles, dmin", "scales taken for the mins")),
+    *linear(FORMATS, "Q3_K")(
+        ("q3_k_values", "w_bits(b, j, 1), 2)), 4)", "w_bits(b, j, 1), 2)), 3)", "offset off by one"),
+        ("q3_k_scales", "(pairs >> 2 & 0x30303030) << 32", "(pairs & 0x30303030) << 32",
+         "high bits of scales 12 to 15"),
+        ("q3_k_scales", "less = 0x2020202020202020", "less = 0x1F1F1F1F1F1F1F1F",
+                              "offset of scales off by one")),
+    *linear(FORMATS, "IQ2_S")(
+        ("any_values", "group(row, g, w, s, m)", "group(row, g ^ 1, w, s, m)", "groups swapped"),),
+    *linear(FORMATS, "Q5_1")(
+        ("u32", "memcpy(&x, p, 4)", "memcpy(&x, p, 4), x &= ~1u", "lowest bit"),),
+]  # fmt: skip
+
+ROWS: list[Mutant] = [
+    *avx2("linear.inc.h", "test_linear and (Q4_1 or Q4_K or Q2_K or IQ2_S or Q6_K)")(
+        ("s_times8", "s[i] * xs[i]", "s[i] * xs[0]", "one scale of activations for a block"),
+        ("s_times16", "xs[i / 2]", "xs[i % 8]", "which scale of activations"),
+        ("w_fma8", "s.v[j]", "s.v[j ^ 1]", "scales of neighbouring groups swapped"),
+        ("w_fma16", "s.v[2 * j], s.v[2 * j + 1]", "s.v[2 * j + 1], s.v[2 * j]", "scales of halves swapped"),
+        ("rows_block", "if (f.mins) minimum[r][t]", "if (0) minimum[r][t]", "mins of simple blocks left out"),
+        ("rows_block", "if (f.mins && !f.halves) minima", "if (0) minima", "mins of Q4_K left out"),
+        ("rows_block", "h < 2 && f.mins && f.halves", "h < 1 && f.mins && f.halves",
+         "half of the mins of Q2_K left out"),
+        ("rows_block", "s[1] * a->scale[at]", "s[0] * a->scale[at]", "one scale for both halves"),
+        ("rows_block", "v_half_all(block + 2)", "v_half_all(block)", "scale taken for the min"),
+        ("rows_block", "v8_sum(minima[r][t])", "0 * v8_sum(minima[r][t])", "mins not added"),
+        ("rows_block", "tile[r * a->tokens + first + t]", "tile[r * a->tokens + t]",
+         "outputs of later tokens"),
+        ("rows_block", "int64_t at = (first + t) * groups + b;", "int64_t at = t * groups + b;",
+         "which activations"),
+        ("rows_linear", "float *out = tile + (row - row0) * a->tokens",
+         "float *out = tile + (row - row0) * (a->tokens - (row > 4))", "outputs of later rows"),
+        ("rows_linear", "EQ_ROWS, t, 2, out), t += 2", "EQ_ROWS, t, 1, out), t += 2",
+         "second of two tokens left out"),
+        ("panel_unpack", "per * g, *m = p->m[r] + per * g", "per * g, *m = p->m[r] + g", "place of the mins"),
+        ("panel_unpack", "k / 32 + j", "k / 32 + (j & 6)", "groups of the general formats"),
+        ("panel_micro", "f.halves ? 16 : 32", "f.halves ? 32 : 32", "one scale for both halves"),
+        ("panel_micro", "if (f.mins) acc", "if (f.mins && r == 0) acc", "mins of later rows left out"),
+        ("panel_micro", "p->s[row + r][g]", "p->s[row + r][0]", "one scale for the panel"),
+        ("panel_micro", "f.halves ? sum + k / 16 * EQ_BLOCK_TOKENS",
+         "f.halves ? sum + k / 32 * EQ_BLOCK_TOKENS", "which sums of activations"),
+        ("panel_linear", "k0 += EQ_KC) {", "k0 += EQ_KC + 0 * rows) {\n        if (k0 > EQ_KC) break;",
+         "long rows cut off"),
+        ("panel_linear", "if (k0 == 0) memset", "if (k0 >= 0) memset", "sums of earlier panels lost"),
+        ("panel_linear", "b * EQ_BLOCK_TOKENS", "b * (EQ_BLOCK_TOKENS - (b > 1))", "place of later tokens"),
+        ("quantize", "amax / 32512.0f", "amax / 32511.0f", "scale a little off"),
+        ("quantize", "v_abs(v)", "v", "largest instead of largest magnitude"),
+        ("quantize", "a->sum[2 * (t * groups + g) + h] = scale * (float)sums[h]",
+         "a->sum[2 * (t * groups + g) + h] = scale * (float)sums[0]", "sum of the first half for both"),
+        ("quantize", "scale * (float)(sums[0] + sums[1]);\n                for",
+         "scale * (float)sums[0];\n                for", "sum of one half (rows)"),
+        ("quantize", "lane = t % EQ_BLOCK_TOKENS", "lane = (t + 1) % EQ_BLOCK_TOKENS",
+         "lanes of packed tokens"),
+    ),
+    *avx2("linear.inc.h", "test_linear and (Q1_0 or Q2_0 or NVFP4)")(
+        ("any_layout", "eq_format_block(type) / 32", "eq_format_block(type) / 32 > 1 ? 8 : 1",
+         "formats with blocks of 64 and 128"),
+    ),
+    *corners("linear.inc.h", "panels or left_over")(
+        ("panel_unpack", "(row + r) * stride", "(row + r - (r > 90)) * stride", "last rows of a panel"),
+        ("panel_linear", "many - i >= 2) panel_micro(f, p, r + i, 2",
+         "many - i >= 2) panel_micro(f, p, r + i, 1", "second of two rows left out"),
+    ),
+    *avx2("linear.inc.h", "not_finite")(
+        ("quantize", "odd = v_fma(v, v_zero(), odd)", "odd = v_zero()", "infinite values lost"),
+    ),
+    *avx2("linear.inc.h", "reproducible or sixteen")(
+        ("rows_block", "v_sum(acc[r][t]) +", "v_sum(acc[r][t]) * (count == 4 ? 1.0000002f : 1.0f) +",
+         "four tokens rounded otherwise than one"),
+    ),
+    *avx2("linear.inc.h", "test_linear and (F32 or F16)")(
+        ("f32_load", "+ i", "+ (i & ~8)", "every other vector"),
+        ("f32_one", "[i]", "[i - 1]", "last weights"),
+        ("f16_load", "+ i", "+ (i & ~8)", "every other vector"),
+        ("f16_one", "2 * i", "2 * i - 2", "last weights"),
+        ("bf16_load", "+ i", "+ (i & ~8)", "every other vector"),
+        ("bf16_one", "[i]", "[i - 1]", "last weights"),
+        ("float_block", "+ rest[r][t]", "+ rest[r][0]", "rest of the first token for all"),
+        ("float_block", "row * n * bytes", "row * (n & ~7) * bytes", "rows of odd width"),
+        ("float_linear", "row, 4, t, 1, out)", "row, 3, t, 1, out)", "fourth row of single tokens"),
+    ),
+    *avx2("linear.inc.h", "test_linear")(
+        ("linear", "EQ_CASE(20, iq4_nl) EQ_CASE(23, iq4_xs)", "EQ_CASE(20, iq4_xs) EQ_CASE(23, iq4_nl)",
+         "kernels of two formats swapped"),
+        ("linear", "packed ? any_panel : any_rows", "packed ? any_rows : any_rows",
+         "packed activations read as natural ones"),
+        ("any_rows", "any_layout(w->type)", "any_layout(w->type == 16 ? 17 : w->type)",
+         "layout of another format"),
+        ("any_panel", "any_layout(w->type)", "any_layout(w->type == 16 ? 17 : w->type)",
+         "layout of another format"),
+    ),
+]  # fmt: skip
+
+PAIRS: list[Mutant] = [
+    *In("kernels: native", "native/kernels/pairs.inc.h", (PAIRED,), WIDE, ("avx512vnni",))(
+        ("pairs_block", "block[p][0] + second", "block[p][0] + 0 * second", "first row of a pair for both"),
+        ("pairs_block", "2 * p * stride", "p * stride", "second pair"),
+        ("pairs_block", "if (f.mins) least[p] = v_half_pair(block[p][0] + 2, block[p][1] + 2)",
+         "if (f.mins) least[p] = v_half_pair(block[p][0] + 2, block[p][0] + 2)",
+         "min of the first row for both"),
+        ("pairs_block", "h < 1 + f.halves", "h < 1", "half of the mins of Q2_K"),
+        ("pairs_block", "r < 2 && f.mins", "r < 1 && f.mins", "mins of the second row"),
+        ("pairs_block", "v_choose(many[p][t], scale_of[j])", "v_choose(many[p][t], scale_of[0])",
+         "one scale for a block"),
+        ("pairs_block", "v8_first(v_row(minimum[p][t], r))", "v8_first(v_row(minimum[p][t], 0))",
+         "min of the first row added to both"),
+        ("pairs_block", "b * f.groups + j), f.offset)", "b * f.groups + j), 0)", "offset not taken off"),
+        ("pairs_linear", "pairs_block(f, w, a, row, 2, 0, t, 2, out), t += 2",
+         "pairs_block(f, w, a, row, 2, 0, t, 1, out), t += 2", "second of two tokens left out"),
+        ("pairs_linear", "else pairs_block(f, w, a, row, 1, 1, t, 1, out)",
+         "else pairs_block(f, w, a, row - 1, 1, 1, t, 1, out)", "the last row of an odd number"),
+        ("q4_0_pairs", "b1 + 2", "b0 + 2", "first row for both"),
+        ("q4_1_pairs", "b0 + 4", "b0 + 3", "weights one byte early"),
+        ("q5_0_pairs", "u32(b1 + 2)", "u32(b0 + 2)", "fifth bits of the first row for both"),
+        ("q5_1_pairs", "16)", "8)", "fifth bit one place too low"),
+        ("q8_0_pairs", "b1 + 2", "b1 + 1", "weights one byte early"),
+        ("iq4_nl_pairs", "b1 + 2", "b0 + 2", "first row for both"),
+        ("iq4_xs_pairs", "b1 + 8 + 16 * j", "b1 + 8 + 16 * (j ^ 1)", "groups swapped"),
+        ("", "{1, 24, 45, 63, 79", "{1, 24, 45, 63, 78", "one level of IQ4"),
+        ("q4_k_pairs", "4 * (j & 1)", "4 * (~j & 1)", "nibbles swapped"),
+        ("q5_k_pairs", "b1 + 16, j, 1), 4", "b1 + 16, j, 1), 3", "fifth bit too low"),
+        ("q6_k_pairs", "32 * (k & 1)", "32 * (k / 2)", "which low bytes"),
+        ("q2_k_pairs", "2 * (j % 4)", "2 * (j / 2 % 4)", "which bits"),
+        ("q3_k_pairs", "p_bits(b0, b1, j, 1), 2", "p_bits(b0, b1, j, 1), 1", "third bit too low"),
+    ),
+]  # fmt: skip
+
+ATTENTION: list[Mutant] = [
+    *avx2("attend.inc.h", "test_attention and not segments")(
+        ("kv_store", "cell / 16) * 16 * n + cell % 16", "cell / 16) * 16 * n + (cell + 1) % 16",
+         "place of a key in its block"),
+        ("kv_store", "memcpy((float *)values + cell * n", "memcpy((float *)values + cell / 2 * n",
+         "place of a value, F32"),
+        ("score_run", "at / 16 + 1) * 16 * n", "at / 16) * 16 * n", "first block of keys for both"),
+        ("score_run", "v_fma(x, k[v], acc[i][v])", "v_fma(x, k[0], acc[i][v])",
+         "first vector of keys for all"),
+        ("soften", "v_set((float)(job->low[i] - base))", "v_set((float)(job->low[i] - base + 1))",
+         "window one too short"),
+        ("soften", "v_set((float)(job->high[i] - base))", "v_set((float)(job->high[i] - base + 1))",
+         "sees the next position"),
+        ("soften", "v_set(1.0f / job->softcap)", "v_set(job->softcap)", "softcap multiplied"),
+        ("soften", "job->l[i] * factor + v_sum(sum)", "job->l[i] + v_sum(sum)",
+         "sum of earlier tiles not scaled"),
+        ("soften", "if (m < before) m = before", "if (m > before) m = before",
+         "running maximum becomes a minimum"),
+        ("weigh", "acc[v] = v_mul(v_load(o + e + v * EQ_VL), v_set(factor))",
+         "acc[v] = v_load(o + e + v * EQ_VL)", "output of earlier tiles not scaled"),
+        ("weigh", "vf acc = v_mul(v_load(o + e), v_set(factor))", "vf acc = v_load(o + e)",
+         "output of earlier tiles not scaled, narrow heads"),
+        ("weigh", "float acc = o[e] * factor", "float acc = o[e]",
+         "output of earlier tiles not scaled, odd heads"),
+        ("weigh", "acc += p[j] * values[j * n + e]", "acc += p[j] * values[j * n]",
+         "odd heads: first value for all"),
+        ("attend", "base % job->ring", "base % (job->ring - EQ_TILE)", "ring turns too early"),
+        ("attend", "job->low[i] - base : 0", "job->low[i] - base + 1 : 0",
+         "first position of the window unweighed"),
+        ("attend", "scores[count == 1 ? 0 : i - (end - count)]", "scores[0]",
+         "scores of the first query for all"),
+    ),
+]  # fmt: skip
+
+ROUNDING: list[Mutant] = [
+    *corners("attend.inc.h", "cache_keeps")(
+        ("kv_quantize", "signed_top / -8.0f", "signed_top / 8.0f", "Q4_0: sign of the scale"),
+        ("kv_quantize", "rintf(x[i + 16] * inverse)", "rintf(x[i] * inverse)", "Q4_0: low half for both"),
+        ("kv_quantize", "lo | hi << 4", "hi | lo << 4", "Q4_0: nibbles swapped"),
+        ("kv_store", "((uint16_t *)keys)[at + 16 * e]", "((uint16_t *)keys)[at + 16 * (e ^ 1)]",
+         "F16 keys transposed wrongly"),
+        ("kv_store", "kv_quantize(v, (uint8_t *)values + cell * bytes",
+         "kv_quantize(v, (uint8_t *)values + cell / 2 * bytes", "place of a value, quantized"),
+        ("kv_dequantize", "(row[2 + i] >> 4) - 8", "(row[2 + i] >> 4) - 7", "Q4_0: offset off by one"),
+        ("kv_dequantize", "(float)(int8_t)row[2 + i]", "(float)row[2 + i]", "Q8_0: signs lost"),
+        ("kv_tile", "(i / 16 * n + e) * 16 + i % 16", "(i / 16 * n + e) * 16 + (i ^ 1) % 16",
+         "quantized keys swapped"),
+        ("kv_tile", "(cell + i) * bytes, n, job->kv_type, row);\n    }",
+         "(cell + (i & 62)) * bytes, n, job->kv_type, row);\n    }", "every other value"),
+        ("kv_row_bytes", "34 * (int64_t)(head_dim / 32)", "18 * (int64_t)(head_dim / 32)",
+         "Q8_0 rows overlap"),
+        ("half_row", "out[i] = eq_to_half(x[i])", "out[i] = eq_to_half(x[i]) & 0xFF00",
+         "odd heads in F16 cut to 8 bits"),
+        ("kv_floats", "out[i] = eq_half(p[i])", "out[i] = eq_half(p[0])",
+         "odd heads in F16: first value for all"),
+    ),
+]  # fmt: skip
+
+ELEMENTWISE: list[Mutant] = [
+    *avx2("elementwise.inc.h", "elementwise or gates or rope")(
+        ("v_load_part", "(size_t)n * 4", "(size_t)(n - 1) * 4", "last value of a tail"),
+        ("v_store_part", "(size_t)n * 4", "(size_t)(n - 1) * 4", "last value of a tail"),
+        ("rms_norm", "s1 = v_fma(b, b, s1)", "s1 = v_fma(a, b, s1)", "squares of the second half"),
+        ("rms_norm", "sum += (double)x[i] * x[i]", "sum += (double)x[i]", "tail not squared"),
+        ("rms_norm", "sum / (double)n + (double)eps", "sum / (double)n", "eps left out"),
+        ("rms_norm", "v_mul(v_mul(a, scale), w)", "v_mul(a, scale)", "weight left out"),
+        ("add", "v_add)", "v_sub)", "difference instead of sum"),
+        ("v_silu_gate", "v_sub(v_zero(), g)", "g", "sign of the exponent"),
+        ("v_gelu_gate", "0.044715f", "0.0447f", "cubic coefficient a little off"),
+        ("v_gelu_gate", "0.797884561f", "0.8f", "sqrt(2 / pi) rounded"),
+        ("glu", "if (act == 0)", "if (act != 0)", "activations swapped"),
+        ("softcap", "inverse = v_set(1.0f / cap)", "inverse = v_set(cap)", "multiplied instead of divided"),
+        ("rope", "*sine = table + half", "*sine = table", "cosine taken for the sine"),
+        ("rope", "v_sub(v_mul(a, c), v_mul(b, s))", "v_fma(b, s, v_mul(a, c))",
+         "turns the other way (halves, vectors)"),
+        ("rope", "head[half + i] = a * sine[i] + b * cosine[i]",
+         "head[half + i] = a * sine[i] - b * cosine[i]", "sign (halves, tail)"),
+        ("rope", "head[2 * i + 1] = a * sine[i] + b * cosine[i]",
+         "head[2 * i + 1] = a * cosine[i] + b * sine[i]", "sine and cosine swapped (pairs)"),
+    ),
+    *avx2("elementwise.inc.h", "elementwise")(
+        ("rms_norm", "+ (double)eps", "+ 10 * (double)eps", "eps ten times too large"),
+    ),
+    *avx2("math.inc.h", "elementwise or gates or test_exp")(
+        ("v_exp", "-0.693145752f", "-0.693f", "ln 2 rounded"),
+        ("v_exp", "1.0f / 24", "1.0f / 20", "coefficient of the polynomial"),
+        ("v_exp", "v_below(x, v_set(-87.3f), v_zero(), ", "v_below(x, v_set(-10.0f), v_zero(), ",
+         "zero too early"),
+        ("v_exp", "-1.42860677e-6f", "1.42860677e-6f", "low part of ln 2"),
+        ("v_tanh", "v_set(-10.0f)", "v_set(-1.0f)", "clipped too early"),
+        ("v_tanh", "v_add(clipped, clipped)", "clipped", "argument not doubled"),
+    ),
+]  # fmt: skip
+
+MUTANTS = [*LAYOUTS, *ROWS, *PAIRS, *ATTENTION, *ROUNDING, *ELEMENTWISE]

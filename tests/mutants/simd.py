@@ -1,0 +1,346 @@
+"""Mutants of the vector vocabularies in native/simd, each asked by the tests of its own variant alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.mutants.kernels import OPS
+from tests.mutants.mutant import In, Mutant, Row
+
+CROSS = ("aarch64-linux-gnu-gcc", "qemu-aarch64-static")
+CPUS = {"neon": "neon-cortex-a72", "neondot": "neondot-cortex-a76"}
+ELEMENTWISE = "elementwise or gates or rope or nan or test_exp"
+ATTENTION = "test_attention and (window or rounded or 0 or 1)"
+LINEAR = "test_linear and (Q5_0 or Q4_1 or Q2_K or Q6_K or Q3_K or IQ2_S or IQ4_XS)"
+FLOATS = "test_linear and (F16 or BF16)"
+HALVES = "rounded or (test_linear and (Q4_0 or Q5_1 or Q4_K or Q6_K))"
+
+
+class Vocabulary:
+    """Mutants of one header, asked by the variant's tests that match."""
+
+    def __init__(self, file: str, variant: str) -> None:
+        self.file, self.variant = file, variant
+
+    def __call__(self, match: str, *rows: Row) -> Iterator[Mutant]:
+        path = f"native/simd/{self.file}"
+        if self.variant in CPUS:
+            tests = (f"tests/backends/test_arm.py -k '{CPUS[self.variant]} and ({match})'",)
+            return In("kernels: NEON vocabularies", path, tests, (), CROSS)(*rows)
+        tests = (f"{OPS} -k '{self.variant} and ({match})'",)
+        group = f"kernels: {self.variant} vocabulary"
+        return In(group, path, tests, (f"native/isa/{self.variant}.c",), (self.variant,))(*rows)
+
+
+scalar, avx2 = Vocabulary("scalar.h", "scalar"), Vocabulary("avx2.h", "avx2")
+avx512 = Vocabulary("avx512.h", "avx512vnni")
+x86 = Vocabulary("x86.h", "avx2")
+arm, neon, neondot = Vocabulary("arm.h", "neon"), Vocabulary("neon.h", "neon"), Vocabulary("neondot.h", "neondot")
+
+# The same wrong intrinsic in each vocabulary: verb, right and wrong in scalar C, AVX (both widths) and NEON.
+SIMPLE = (
+    ("v_add", ("a + b", "a - b"), ("add_ps(a, b)", "sub_ps(a, b)"), ("vaddq_f32", "vsubq_f32"), "difference"),
+    ("v_sub", ("a - b", "b - a"), ("sub_ps(a, b)", "sub_ps(b, a)"), ("(a, b); }", "(b, a); }"),
+     "the other way round"),
+    ("v_mul", ("a * b", "a * a"),
+     ("mul_ps(a, b)", "mul_ps(a, _mm###_sub_ps(b, _mm###_setzero_ps()) - 0.0f * b + 1e-3f * b)"),
+     ("vmulq_f32(a, b)", "vmulq_f32(a, vmulq_n_f32(b, 1.001f))"), "a little off"),
+    ("v_div", ("a / b", "b / a"), ("div_ps(a, b)", "div_ps(b, a)"), ("(a, b); }", "(b, a); }"),
+     "the other way round"),
+    ("v_max", ("a > b ? a : b", "a > b ? b : a"), ("max_ps(a, b)", "min_ps(a, b)"),
+     ("vmaxq_f32", "vminq_f32"), "smaller one"),
+    ("v_min", ("a < b ? a : b", "a < b ? b : a"), ("min_ps(a, b)", "max_ps(a, b)"),
+     ("vminq_f32", "vmaxq_f32"), "larger one"),
+    ("v_fma", ("a * b + c", "a * b - c"), ("fmadd_ps", "fmsub_ps"),
+     ("vfmaq_f32(c, a, b)", "vfmsq_f32(c, a, b)"), "sign"),
+    ("v_round", ("rintf(a)", "floorf(a)"), ("TO_NEAREST_INT", "TO_NEG_INF"), ("vrndnq_f32", "vrndmq_f32"),
+     "down"),
+    ("v_zero", ("0.0f", "1e-3f"), ("setzero_ps()", "set1_ps(1e-3f)"), ("0.0f", "1e-3f"), "not quite zero"),
+    ("v_pow2", ("127", "128"), ("set1_epi32(127)", "set1_epi32(128)"), ("127", "128"), "doubled"),
+)  # fmt: skip
+
+
+def simple() -> Iterator[Mutant]:
+    for verb, c, avx, neon_, breaks in SIMPLE:
+        match = ELEMENTWISE
+        yield from scalar(match, (verb, *c, breaks))
+        if verb == "v_mul":
+            yield from avx2(match, (verb, "mul_ps(a, b)", "mul_ps(a, a)", "square"))
+            yield from avx512(match, (verb, "mul_ps(a, b)", "mul_ps(a, a)", "square"))
+            yield from arm(match, (verb, "vmulq_f32(a, b)", "vmulq_f32(a, a)", "square"))
+            continue
+        yield from avx2(match, (verb, *avx, breaks))
+        yield from avx512(match, (verb, *avx, breaks))
+        yield from arm(match, (verb, *neon_, breaks))
+
+
+SCALAR: list[Mutant] = [
+    *scalar(ELEMENTWISE,
+        ("v_set", "return x", "return 0.999f * x", "a little off"),
+        ("v_load", "return *p", "return 0.999f * *p", "a little off"),
+        ("v_store", "*p = x", "*p = 0.999f * x", "a little off"),
+        ("v_max", "a > b ? a : b", "b > a ? b : a", "a NaN is lost"),
+    ),
+    *scalar(LINEAR,
+        ("v_abs", "fabsf(a)", "a", "sign kept"),
+        ("v_sum", "return x", "return 0.999f * x", "a little off"),
+        ("v_top", "return x", "return -x", "sign"),
+        ("v_first", "return x", "return -x", "sign"),
+        ("w_load", "p[i]", "p[i ^ 1]", "neighbours swapped"),
+        ("w_store", "sizeof w.v", "sizeof w.v / 2", "second half left out"),
+        ("w_bits", "& mask", "& (mask >> 1 | 1)", "top bit lost"),
+        ("w_nibbles", "p[i - 16] >> 4", "p[i - 16] & 15", "low nibbles for both"),
+        ("w_nibbles_table", "p[i] & 15 : p[i - 16] >> 4", "p[i] & 7 : p[i - 16] >> 4", "half of the table"),
+        ("w_mask", "mask >> i & 1", "mask >> (31 - i) & 1", "bits in reverse"),
+        ("w_or", "|", "&", "and"),
+        ("w_shl", "1 << n", "1 << n / 2", "shift halved"),
+        ("w_sub", "- n", "+ n", "sum"),
+        ("w_dot16", "i < 16", "i < 15", "one product left out"),
+        ("w_fma", "x + 16)) * scale", "x)) * scale", "first half of the activations for both"),
+        ("w_fma2", "* scale1", "* scale0", "one scale for both"),
+        ("w_round", "rintf(x[i] * inverse)", "truncf(x[i] * inverse)", "towards zero"),
+        ("w_round", "sums[i / 16]", "sums[i / 17]", "sums of the halves"),
+        ("v8_zero", "{{0}}", "{{1e-3f}}", "not quite zero"),
+        ("v8_fma", "a[i] * b[i]", "a[i] * b[0]", "one factor for all"),
+        ("v8_sum", "i < 8", "i < 7", "last lane left out"),
+        ("v8_scale", ">> 8 * i", ">> 8 * (7 - i)", "bytes in reverse"),
+        ("v8_scale_signed", "(float)(int8_t)(uint8_t)", "(float)(uint8_t)", "signs lost"),
+        ("i_zero", "return 0", "return 1 << 12", "not zero"),
+        ("x_load", "return *p", "return (int16_t)(*p & ~15)", "low bits lost"),
+        ("x_pair", "return *w", "return (int16_t)(*w & ~1)", "lowest bit lost"),
+        ("i_dot", "acc +", "acc -", "sign"),
+        ("i_float", "(float)x", "(float)(x & ~255)", "low bits lost"),
+    ),
+    *scalar("test_linear and Q8_0", ("w_bytes", "p[i]", "p[i ^ 1]", "neighbours swapped")),
+    *scalar(FLOATS,
+        ("v_load_half", "eq_half(*p)", "eq_half(*p & 0xFFF0)", "low bits lost"),
+        ("v_load_bf16", "eq_bf16(*p)", "eq_bf16(*p & 0xFFFC)", "low bits lost"),
+    ),
+    *scalar(HALVES,
+        ("v_store_half", "eq_to_half(x)", "eq_to_half(x) & 0xFF00", "low bits lost"),
+        ("v_half", "memcpy(&h, p, 2)", "memcpy(&h, p, 2), h &= 0xFFFE", "lowest bit lost"),
+        ("v_half_all", "v_half(p)", "-v_half(p)", "sign"),
+    ),
+    *scalar(ATTENTION,
+        ("v_below", "x < limit ? yes : no", "x <= limit ? yes : no", "equal counts as below"),
+        ("v_iota", "return 0.0f", "return 1.0f", "counts from one"),
+    ),
+]  # fmt: skip
+
+AVX2: list[Mutant] = [
+    *avx2(ELEMENTWISE,
+        ("v_set", "set1_ps(x)", "set1_ps(0.999f * x)", "a little off"),
+        ("v_load", "loadu_ps(p)", "loadu_ps(p - 1)", "one float early"),
+        ("v_store", "_mm256_storeu_ps(p, x)", "_mm_storeu_ps(p, _mm256_castps256_ps128(x))",
+         "upper half left out"),
+        ("v_max", "max_ps(a, b)", "max_ps(b, a)", "a NaN is lost"),
+    ),
+    *avx2(LINEAR,
+        ("v_abs", "_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)", "_mm256_or_ps(_mm256_set1_ps(-0.0f), a)",
+         "negative"),
+        ("v_sum", "_mm_add_ss(z, _mm_movehdup_ps(z))", "z", "odd lanes left out"),
+        ("v_sum", "_mm256_extractf128_ps(x, 1)", "_mm256_extractf128_ps(x, 0)", "lower half twice"),
+        ("v_top", "_mm256_extractf128_ps(x, 1)", "_mm256_extractf128_ps(x, 0)", "upper half not looked at"),
+        ("v_first", "_mm256_cvtss_f32(x)", "-_mm256_cvtss_f32(x)", "sign"),
+        ("w_load", "(p + 16)", "(p + 15)", "upper half one early"),
+        ("w_store", "w.b", "w.a", "lower half twice"),
+        ("w_bits", "srl_epi16(b, n)", "srl_epi16(a, n)", "lower half twice"),
+        ("w_nibbles", "srli_epi16(x, 4)", "srli_epi16(x, 3)", "high nibbles one bit too low"),
+        ("w_nibbles_table", "_mm_srli_epi16(x, 4)", "_mm_srli_epi16(x, 3)", "high nibbles one bit too low"),
+        ("w_mask", "mask >> 16", "mask >> 15", "upper half one bit off"),
+        ("w_mask", "0x80, 0x40", "0x40, 0x80", "two bits swapped"),
+        ("w_or", "or_si256(x.b, y.b)", "or_si256(x.b, y.a)", "upper half"),
+        ("w_shl", "sll_epi16(x.b, c)", "srl_epi16(x.b, c)", "upper half shifted down"),
+        ("w_sub", "_mm256_sub_epi16(x.b, v)", "x.b", "upper half left alone"),
+        ("w_fma", "(x + 16)", "(x + 8)", "which activations"),
+        ("w_fma2", "set1_ps(scale1)", "set1_ps(scale0)", "one scale for both"),
+        ("w_sum16", "0xB1", "0x4E", "neighbours not added"),
+        ("w_round", "x + 16 * h + 8", "x + 16 * h", "first eight twice"),
+        ("w_round", "0xD8", "0xE4", "packed lanes not put in order"),
+        ("w_round", "_mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16 * h), s))",
+         "_mm256_cvttps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16 * h), s))", "towards zero"),
+        ("i_zero", "_mm256_setzero_si256()", "_mm256_set1_epi32(1 << 12)", "not zero"),
+        ("x_load", "(const __m256i *)p", "(const __m256i *)(p + 2)", "one pair late"),
+        ("x_pair", "memcpy(&pair, w, 4)", "memcpy(&pair, w, 4), pair &= 0xFFFF",
+         "second weight of a pair lost"),
+        ("i_dot", "add_epi32", "sub_epi32", "sign"),
+        ("i_float", "cvtepi32_ps(x)", "cvtepi32_ps(_mm256_and_si256(x, _mm256_set1_epi32(~255)))",
+         "low bits lost"),
+    ),
+    *avx2("test_linear and Q8_0", ("w_bytes", "(p + 16)", "(p + 15)", "upper half one early")),
+    *avx2(FLOATS,
+        ("v_load_half", "(const __m128i *)p", "(const __m128i *)(p + 1)", "one number late"),
+        ("v_load_bf16", ", 16)", ", 15)", "one bit too low"),
+    ),
+    *avx2(HALVES,
+        ("v_store_half", "TO_NEAREST_INT", "TO_ZERO", "towards zero"),
+        ("v_half", "memcpy(&h, p, 2)", "memcpy(&h, p, 2), h &= 0xFFFE", "lowest bit lost"),
+        ("v_half_all", "memcpy(&h, p, 2)", "memcpy(&h, p, 2), h &= ~1", "lowest bit lost"),
+    ),
+    *avx2(ATTENTION,
+        ("v_below", "_CMP_LT_OQ", "_CMP_LE_OQ", "equal counts as below"),
+        ("v_iota", "7, 6, 5, 4, 3, 2, 1, 0", "0, 1, 2, 3, 4, 5, 6, 7", "lanes in reverse"),
+    ),
+    *x86(LINEAR,
+        ("v8_zero", "_mm256_setzero_ps()", "_mm256_set1_ps(1e-3f)", "not quite zero"),
+        ("v8_fma", "fmadd_ps", "fmsub_ps", "sign"),
+        ("v8_sum", "_mm256_extractf128_ps(x, 1)", "_mm256_extractf128_ps(x, 0)", "lower half twice"),
+        ("v8_scale_signed", "cvtepi8_epi32", "cvtepu8_epi32", "signs lost"),
+    ),
+    *x86("test_linear and (Q4_K or Q5_K or Q2_K)",
+        ("v8_scale", "(int64_t)bytes", "(int64_t)(bytes & ~1ull)", "lowest bit lost"),
+    ),
+]  # fmt: skip
+
+AVX512: list[Mutant] = [
+    *avx512(ELEMENTWISE,
+        ("v_set", "set1_ps(x)", "set1_ps(0.999f * x)", "a little off"),
+        ("v_load", "loadu_ps(p)", "loadu_ps(p - 1)", "one float early"),
+        ("v_store", "_mm512_storeu_ps(p, x)", "_mm256_storeu_ps(p, _mm512_castps512_ps256(x))",
+         "upper half left out"),
+        ("v_max", "max_ps(a, b)", "max_ps(b, a)", "a NaN is lost"),
+        ("v_sum", "_mm512_extractf32x8_ps(x, 1)", "_mm512_extractf32x8_ps(x, 0)", "lower half twice"),
+    ),
+    *avx512(LINEAR,
+        ("v_abs", "_mm512_abs_ps(a)", "a", "sign kept"),
+        ("v_top", "_mm512_reduce_max_ps(x)", "_mm512_mask_reduce_max_ps(0x7FFF, x)",
+         "last lane not looked at"),
+        ("w_load", "loadu_si512(p)", "loadu_si512(p - 1)", "one weight early"),
+        ("w_store", "w.a", "_mm512_maskz_mov_epi16(0x7FFFFFFF, w.a)", "last weight left out"),
+        ("w_bits", "srl_epi16(x, _mm_cvtsi32_si128(shift))", "srl_epi16(x, _mm_cvtsi32_si128(shift / 2))",
+         "shift halved"),
+        ("w_nibbles", "srli_epi16(x, 4), 1", "srli_epi16(x, 3), 1", "high nibbles one bit too low"),
+        ("w_nibbles_table", "_mm256_set_m128i(hi, lo)", "_mm256_set_m128i(lo, hi)", "halves swapped"),
+        ("w_sub_unless", "~mask", "mask", "mask inverted"),
+        ("w_or", "or_si512", "and_si512", "and"),
+        ("w_shl", "_mm_cvtsi32_si128(n)", "_mm_cvtsi32_si128(n / 2)", "shift halved"),
+        ("w_sub", "(short)n", "(short)(n - 1)", "off by one"),
+        ("x_arrange", "set1_epi16(128)", "set1_epi16(0)", "high byte not rounded"),
+        ("w_dot", "slli_epi16(high, 8)", "slli_epi16(high, 7)", "high bytes halved"),
+        ("w_fma2", "0xFF00", "0xFFF0", "where the second scale begins"),
+        ("p_load", "(const __m256i *)p1", "(const __m256i *)p0", "first row twice"),
+        ("p_nibbles", "(const __m128i *)p1", "(const __m128i *)p0", "first row twice"),
+        ("p_bits", "_mm_cvtsi32_si128(shift)", "_mm_cvtsi32_si128(shift / 2)", "shift halved"),
+        ("p_add_if", "(uint64_t)m1 << 32 | m0", "(uint64_t)m0 << 32 | m1", "rows swapped"),
+        ("p_table", "x.b)", "_mm512_and_si512(x.b, _mm512_set1_epi8(7)))", "half of the table"),
+        ("p_or_shifted", "_mm_cvtsi32_si128(n)", "_mm_cvtsi32_si128(n - 1)", "one bit too low"),
+        ("x_twice", "_mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, off, low))", "zero",
+         "offset of the low bytes"),
+        ("p_dot", "slli_epi32(high, 8)", "slli_epi32(high, 7)", "high bytes halved"),
+        ("v_half_pair", "0xFF00", "0xFFF0", "where the second row begins"),
+        ("s_pair", "v_join(s0, s1)", "v_join(s1, s0)", "rows swapped"),
+        ("v_join", ", 1)", ", 0)", "lower half overwritten"),
+        ("s_half", "7, 7, 6, 6, 5, 5", "7, 6, 6, 6, 5, 5", "one scale of activations"),
+        ("v_choose", "_mm512_loadu_si512(lanes)", "_mm512_loadu_si512(lanes - 16)",
+         "scales of the group before"),
+        ("v_choose2", "(x, _mm512_loadu_si512(lanes), y)", "(y, _mm512_loadu_si512(lanes), x)",
+         "rows swapped"),
+        ("v_row", "second ?", "!second ?", "rows swapped"),
+        ("w_round", "sums[1] = _mm512_reduce_add_epi32(b)", "sums[1] = _mm512_reduce_add_epi32(a)",
+         "sum of the first half twice"),
+        ("w_round", "_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s))",
+         "_mm512_cvttps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s))", "towards zero"),
+        ("i_zero", "_mm512_setzero_si512()", "_mm512_set1_epi32(1 << 12)", "not zero"),
+        ("x_load", "loadu_si512(p)", "loadu_si512(p + 2)", "one pair late"),
+        ("x_pair", "memcpy(&pair, w, 4)", "memcpy(&pair, w, 4), pair &= 0xFFFF",
+         "second weight of a pair lost"),
+        ("i_dot", "(acc, x, w)", "(acc, w, w)", "weights squared"),
+        ("i_float", "cvtepi32_ps(x)", "cvtepi32_ps(_mm512_and_si512(x, _mm512_set1_epi32(~255)))",
+         "low bits lost"),
+    ),
+    *avx512("test_linear and (Q5_1 or Q8_0 or Q4_1 or IQ3_S)",
+        ("w_bytes", "(const __m256i *)p", "(const __m256i *)(p + 1)", "one weight late"),
+        ("w_add_if", "mask_add_epi16", "mask_sub_epi16", "difference"),
+        ("p_signed", "(char)0x80", "(char)0x81", "lowest bit"),
+        ("v8_first", "_mm256_cvtss_f32(x)", "-_mm256_cvtss_f32(x)", "sign"),
+        ("v_half_pair", "memcpy(&h1, p1, 2)", "memcpy(&h1, p0, 2)", "first row for both"),
+        ("v_first", "_mm512_cvtss_f32(x)", "-_mm512_cvtss_f32(x)", "sign"),
+    ),
+    *avx512(FLOATS,
+        ("v_load_half", "(const __m256i *)p", "(const __m256i *)(p + 1)", "one number late"),
+        ("v_load_bf16", ", 16)", ", 15)", "one bit too low"),
+    ),
+    *avx512(HALVES,
+        ("v_store_half", "TO_NEAREST_INT", "TO_ZERO", "towards zero"),
+        ("v_half", "memcpy(&h, p, 2)", "memcpy(&h, p, 2), h &= 0xFFFE", "lowest bit lost"),
+    ),
+    *avx512(ATTENTION,
+        ("v_below", "_CMP_LT_OQ", "_CMP_LE_OQ", "equal counts as below"),
+        ("v_iota", "3, 2, 1, 0", "2, 3, 1, 0", "two lanes swapped"),
+    ),
+]  # fmt: skip
+
+NEON: list[Mutant] = [
+    *arm(ELEMENTWISE,
+        ("v_set", "vdupq_n_f32(x)", "vdupq_n_f32(0.999f * x)", "a little off"),
+        ("v_load", "vld1q_f32(p)", "vld1q_f32(p - 1)", "one float early"),
+        ("v_store", "vst1q_f32(p, x)", "vst1_f32(p, vget_low_f32(x))", "upper half left out"),
+    ),
+    *arm("test_linear and (Q5_0 or Q4_1 or Q2_K or Q6_K)",
+        ("v_abs", "vabsq_f32(a)", "vnegq_f32(vabsq_f32(a))", "negative"),
+        ("v_sum", "vaddvq_f32(x)", "vaddv_f32(vget_low_f32(x))", "upper half left out"),
+        ("v_top", "vmaxvq_f32(x)", "vmaxv_f32(vget_low_f32(x))", "upper half not looked at"),
+        ("v_half_all", "memcpy(&h, p, 2)", "memcpy(&h, p, 2), h &= 0xFFFE", "lowest bit lost"),
+        ("v8_zero", "(v8){v_zero(), v_zero()}", "(v8){v_zero(), v_set(1e-3f)}", "not quite zero"),
+        ("v8_fma", "v_load(b + 4), c.b", "v_load(b), c.b", "upper half"),
+        ("v8_sum", "v_add(x.a, x.b)", "v_add(x.a, x.a)", "lower half twice"),
+        ("v8_scale", "vmovl_high_u16(x)", "vmovl_u16(vget_low_u16(x))", "lower half twice"),
+        ("v8_scale_signed", "vmovl_high_s16(x)", "vmovl_s16(vget_low_s16(x))", "lower half twice"),
+        ("w_field", "vdupq_n_s8((int8_t)-shift)", "vdupq_n_s8((int8_t)-(shift & 3))", "shift by four lost"),
+        ("w_bits", "vld1q_u8(p + 16)", "vld1q_u8(p)", "lower half twice"),
+        ("w_nibbles", "vshrq_n_u8(x, 4)", "vshrq_n_u8(x, 3)", "high nibbles one bit too low"),
+        ("w_flags", "vdupq_n_u8(2)", "vdupq_n_u8(1)", "upper half one byte off"),
+        ("w_sub_unless", "vbicq_s8(v, on.b)", "vandq_s8(v, on.b)", "upper half inverted"),
+        ("w_or", "vorrq_s8(x.b, y.b)", "vorrq_s8(x.b, y.a)", "upper half"),
+        ("w_shl", "vshlq_s8(x.b, c)", "x.b", "upper half not shifted"),
+        ("w_sub", "vsubq_s8(x.b, v)", "x.b", "upper half left alone"),
+        ("w_round", "vqmovn_high_s32(vqmovn_s32(r[2]), r[3])", "vqmovn_high_s32(vqmovn_s32(r[3]), r[2])",
+         "eighths swapped"),
+        ("w_round", "vcvtnq_s32_f32", "vcvtq_s32_f32", "towards zero"),
+    ),
+    *arm("test_linear and (IQ4_NL or IQ3_S or Q8_0 or Q5_1 or Q4_0)",
+        ("v_first", "x, 0", "vnegq_f32(x), 0", "sign"),
+        ("v_half", "v_first(v_half_all(p))", "-v_first(v_half_all(p))", "sign"),
+        ("w_load", "vld1q_s8(b + 48)", "vld1q_s8(b + 32)", "last eight"),
+        ("w_bytes", "p + 16", "p + 15", "upper half one early"),
+        ("w_unsigned", "vreinterpretq_s8_u8(b)", "vreinterpretq_s8_u8(a)", "lower half twice"),
+        ("w_nibbles_table", "vshrq_n_u8(x, 4)", "vshrq_n_u8(x, 5)", "high nibbles halved"),
+        ("w_mask", "vandq_s8(on.b, v)", "on.b", "all ones in the upper half"),
+        ("w_add_if", "vaddq_s8(x.b, more.b)", "vsubq_s8(x.b, more.b)", "difference in the upper half"),
+    ),
+    *arm(FLOATS,
+        ("v_load_half", "vld1_u16(p)", "vld1_u16(p + 1)", "one number late"),
+        ("v_load_bf16", "vld1_u16(p), 16", "vld1_u16(p), 15", "one bit too low"),
+    ),
+    *arm("rounded", ("v_store_half", "vcvt_f16_f32(x)", "vcvt_f16_f32(vmulq_n_f32(x, 1.01f))", "a little off")),
+    *arm("test_attention and 50",
+        ("v_below", "vcltq_f32", "vcleq_f32", "equal counts as below"),
+        ("v_iota", "0, 1, 2, 3", "0, 1, 3, 2", "two lanes swapped"),
+    ),
+    *neon("test_linear and (Q5_0 or Q6_K or Q4_K or Q2_K)",
+        ("w_store", "vget_low_s8(w.b)", "vget_low_s8(w.a)", "third eight"),
+        ("w_dot16", "vmlal_high_s16(sum, w1, x1)", "vmlal_high_s16(sum, w1, x0)", "last four"),
+        ("w_fma", "w_dot16(w.b, x + 16)", "w_dot16(w.b, x)", "upper half"),
+        ("w_fma2", "scale1);", "scale0 + 0 * scale1);", "one scale for both"),
+        ("i_zero", "vdupq_n_s32(0)", "vdupq_n_s32(1 << 12)", "not zero"),
+        ("x_load", "vld1_s16(p)", "vld1_s16(p + 1)", "one token late"),
+        ("x_pair", "vld1_dup_s16(w)", "vld1_dup_s16(w + 1)", "next weight"),
+        ("i_dot", "vmlal_s16", "vmlsl_s16", "sign"),
+        ("i_float", "vcvtq_f32_s32(x)", "vcvtq_n_f32_s32(x, 1)", "halved"),
+    ),
+    *neondot("test_linear and (Q5_0 or Q6_K or Q4_K or Q2_K)",
+        ("x_arrange", "vqrshrn_n_s16(x2, 8), x3, 8", "vqrshrn_n_s16(x3, 8), x2, 8", "high bytes swapped"),
+        ("x_arrange", "vzip2q_s32(h1, l1)", "vzip2q_s32(l1, h1)", "packed: high and low swapped"),
+        ("w_fma", "vld1q_s8(p + 48)", "vld1q_s8(p + 32)", "low bytes of the upper half"),
+        ("w_dot16", "vshlq_n_s32(dot, 8)", "vshlq_n_s32(dot, 7)", "high bytes halved"),
+        ("w_fma2", "scale1);", "scale0 + 0 * scale1);", "one scale for both"),
+        ("w_store", "vzip2q_s32(b, b)", "vzip2q_s32(a, a)", "last eight"),
+        ("i_zero", "vdupq_n_s32(0), vdupq_n_s32(0)", "vdupq_n_s32(0), vdupq_n_s32(64)", "not zero"),
+        ("x_load", "(const int8_t *)p + 16", "(const int8_t *)p", "lower half twice"),
+        ("x_pair", "memcpy(&four, w, 4)", "memcpy(&four, w, 4), four &= 0xFFFFFF", "fourth weight lost"),
+        ("i_dot", "x.b, w.b", "x.a, w.b", "lower half twice"),
+        ("i_float", "vshlq_n_s32(high, 8)", "vshlq_n_s32(high, 7)", "high bytes halved"),
+    ),
+]  # fmt: skip
+
+MUTANTS = [*simple(), *SCALAR, *AVX2, *AVX512, *NEON]
