@@ -14,10 +14,15 @@ from edgeq.backends.base import Cancel
 from tests.small import BACKEND, tiny
 
 
-@pytest.mark.skipif(BACKEND != "native" or os.name != "posix", reason="left out: needs the native library and signals")
-def test_ctrl_c_ends_the_step_that_runs() -> None:
+@pytest.mark.skipif(os.name != "posix", reason="left out: needs signals")
+@pytest.mark.parametrize("backend", [*(["native"] if BACKEND == "native" else []), "numba"])
+def test_ctrl_c_ends_the_step_that_runs(backend: str) -> None:
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba has no wheel for this platform")
+    isa = "scalar" if backend == "native" else None
     ids = [int(i) for i in np.random.default_rng(1).integers(0, 300, 5000)]
-    with edgeq.load(tiny(), context=6000, chunk=8192, threads=1, isa="scalar") as model:
+    with edgeq.load(tiny(), backend=backend, context=6000, chunk=8192, threads=1, isa=isa) as model:
+        model.session().extend(ids[:5])  # so that kernels are compiled
         session, cancel = model.session(), Cancel()
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -26,7 +31,23 @@ def test_ctrl_c_ends_the_step_that_runs() -> None:
                 session.extend(ids, cancel=cancel)
         finally:
             signal.signal(signal.SIGINT, before)
-        assert cancel  # set by the handler in C, while the step ran
+        assert cancel  # set while the step ran: by the handler in C, or by who waits for the threads
         assert session.tokens() == []
         cancel.clear()
         assert session.extend(ids[:5], cancel=cancel).shape == (model.vocab,)
+
+
+def test_threads_of_a_numba_backend_end_with_it() -> None:
+    pytest.importorskip("numba", reason="numba has no wheel for this platform")
+    from edgeq.backends.numba_pool import Pool
+
+    before = set(threading.enumerate())
+    pool = Pool(3)
+    mine = set(threading.enumerate()) - before
+    seen: list[int] = []
+    pool.run(seen.append, lambda: None)
+    assert (sorted(seen), len(mine)) == ([0, 1, 2], 3)
+    pool.close()
+    for thread in mine:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in mine)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from edgeq import ops, quants
+from edgeq import backends, ops, quants
 from edgeq.backends.base import Batch, Options
 from edgeq.errors import BackendError
 from edgeq.ops import NONE, In, Out, Weight
@@ -243,14 +243,16 @@ def test_attention_sees_what_the_cache_keeps(
 # --- states, and what C checks for itself -------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not WORKING, reason="left out: needs the native library")
+@pytest.mark.parametrize("backend", [*(["native"] if WORKING else []), "numba"])
 @pytest.mark.parametrize("kv_type", ["F32", "F16", "Q8_0", "Q4_0"])
 @pytest.mark.parametrize("window", [0, 50])
-def test_copies_and_snapshots_hold_every_head(kv_type: str, window: int) -> None:
+def test_copies_and_snapshots_hold_every_head(kv_type: str, window: int, backend: str) -> None:
     """Of 200 positions, in whole tiles or a ring that has turned; keys and values of 3 heads."""
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba has no wheel for this platform")
     rng = np.random.default_rng(48)
     made = program(lambda b: attention(b, 3, 3, 32, window, 0.0))
-    executable = native(2).compile(made, MemoryWeights(), Options(threads=2, chunk=64))
+    executable = backends.find(backend).compile(made, MemoryWeights(), Options(threads=2, chunk=64))
     state, other = executable.new_state(3, 256, kv_type), executable.new_state(3, 256, kv_type)
     for at in (0, 50, 100, 150):
         executable.step(state, batch(50, at, 1), random_qkv(rng, 50, 3, 3, 32))

@@ -256,7 +256,7 @@ PLAN: list[Mutant] = [
          "lambda p, op: p.add(kernels.take_rows, [p.at(op.x), p.at(op.out), p.widths[op.out] - 1], OUTPUTS)",
          "last column left out"),
     ),
-    *numba("_plan", "test_attention or qkv or elementwise or rope")(
+    *numba("_plan", "test_attention or qkv or elementwise or rope or fused")(
         ("rope_table", "float(op.mscale)", "1.0", "mscale left out"),
         ("attend", "float(op.softcap)", "0.0", "softcap left out"),
         ("Plan.kv_write", "c.kv_heads * TOKENS", "TOKENS", "only the first head"),
@@ -277,7 +277,7 @@ PLAN: list[Mutant] = [
         ("Plan.__init__", "if self._rounded in op.handles(\"Out\")", "if False",
          "rounded form of a buffer that was overwritten"),
     ),
-    *numba("_state", "copied or models_with_rounded")(
+    *numba("_state", "").asking(f"{CORNERS} -k 'numba and copies'")(
         ("NumbaState._parts", "for pair in self.arrays for a in pair",
          "for pair in self.arrays for a in pair[:1]", "values not kept"),
         ("NumbaState.copy", "new[...] = old", "new[:1] = old[:1]", "only the first head copied"),
@@ -290,7 +290,7 @@ PLAN: list[Mutant] = [
          "a cancelled step passes for a finished one"),
         ("NumbaExecutable._step", "self._phases[:, 5] = 0", "pass", "claims not set back"),
     ),
-    *numba("_pool", "cancelled or threads")(
+    *numba("_pool", "").asking("tests/test_interrupts.py")(
         ("Pool.run", "interrupt()", "pass", "Ctrl-C does not end a step"),
         ("Pool.close", "queue.put(None)", "pass", "threads never end"),
     ),

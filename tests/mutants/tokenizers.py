@@ -12,7 +12,8 @@ CHAT = (f"{ROOM}/test_chat.py {ROOM}/test_chat_encode.py {ROOM}/test_chat_marked
 
 
 def of(group: str, file: str, *tests: str) -> In:
-    return In(f"tokenizers: {group}", f"edgeq/tokenizer/{file}", tests)
+    corners = () if group == "chat templates" else (f"{ROOM}/test_tokenizer_corners.py",)
+    return In(f"tokenizers: {group}", f"edgeq/tokenizer/{file}", (*corners, *tests))
 
 
 MUTANTS: list[Mutant] = [
