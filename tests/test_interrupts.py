@@ -20,16 +20,19 @@ def test_ctrl_c_ends_the_step_that_runs(backend: str) -> None:
     if backend == "numba":
         pytest.importorskip("numba", reason="numba has no wheel for this platform")
     isa = "scalar" if backend == "native" else None
-    ids = [int(i) for i in np.random.default_rng(1).integers(0, 300, 5000)]
-    with edgeq.load(tiny(), backend=backend, context=6000, chunk=8192, threads=1, isa=isa) as model:
+    ids = [int(i) for i in np.random.default_rng(1).integers(0, 300, 30000)]  # seconds, if nothing ends it
+    with edgeq.load(tiny(), backend=backend, context=32000, chunk=8192, threads=1, isa=isa) as model:
         model.session().extend(ids[:5])  # so that kernels are compiled
         session, cancel = model.session(), Cancel()
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
         try:
             with pytest.raises(KeyboardInterrupt):
                 session.extend(ids, cancel=cancel)
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a late signal must not end the tests
+            timer.join()
             signal.signal(signal.SIGINT, before)
         assert cancel  # set while the step ran: by the handler in C, or by who waits for the threads
         assert session.tokens() == []
