@@ -130,7 +130,7 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
     for (int32_t i = 0; ok && i < p->n_caches; i++)
         if (p->caches[i].head_dim > e->max_head_dim) e->max_head_dim = p->caches[i].head_dim;
     e->rows = padded(p->chunk, 64);
-    e->arena_bytes = padded(p->arena, 32) * e->rows * (4 + 2) + padded(p->arena, 32) / 32 * e->rows * 16 + 4096;
+    e->arena_bytes = padded(p->arena, 32) * e->rows * (4 + 2) + padded(p->arena, 32) / 32 * e->rows * 24 + 4096;
     int64_t attend = EQ_ATTEND_SCRATCH(e->max_head_dim) + EQ_MAX_QUERIES * ((int64_t)e->max_head_dim * 4 + 64);
     int64_t extra = attend > EQ_LINEAR_SCRATCH ? attend : EQ_LINEAR_SCRATCH;
     e->thread_bytes = eq_tile_bytes(e) + padded(extra, 64) + 4096;
@@ -185,9 +185,9 @@ eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
     int64_t floats = padded(e->program.arena, 32) * e->rows, at = b->offset * e->rows;
     char *q = e->arena + 4 * floats;
     int32_t rows = b->outputs ? c->batch->n_outputs : c->batch->n_tokens;
-    eq_act a = {c->buffers[buffer], (int16_t *)q + at, (float *)(q + 2 * floats) + at / 32,
-                (float *)(q + 2 * floats) + floats / 32 + at / 16,
-                (float *)(q + 2 * floats) + floats / 32 + floats / 16 + at / 32, rows, b->width, 0};
+    float *scale = (float *)(q + 2 * floats) + at / 32, *sum = (float *)(q + 2 * floats) + floats / 32 + at / 16;
+    float *sum32 = scale + 3 * (floats / 32), *lost = sum32 + floats / 32, *power = lost + floats / 32;
+    eq_act a = {c->buffers[buffer], (int16_t *)q + at, scale, sum, sum32, lost, power, rows, b->width, 0};
     a.packed = rows > EQ_SMALL_BATCH && !e->program.reproducible;
     return a;
 }

@@ -14,13 +14,17 @@
 /* Rows of activations, and their rounding for integer dots: x ~ scale * q per group of 32, |q| <= 32512 (15.98 bits).
  * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums);
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
- * packed:  q [T/B][K/P][B][P], scale [T/B][K/32][B], sum and sum32 alike  for blocks of B tokens, P and B the variant's. */
+ * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
+ *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of
+ *          scale * 256 high. No sums. */
 typedef struct {
     const float *x; /* [T][K] */
     int16_t *q;
     float *scale;
     float *sum;
     float *sum32;
+    float *lost;  /* packed only */
+    float *power;
     int32_t tokens;
     int32_t width;
     int32_t packed;
@@ -29,7 +33,7 @@ typedef struct {
 /* Dot products of rows [row0, row1) with all tokens: tile [(row - row0) * tokens + t]. At most EQ_ROW_STEP rows.
  * scratch: EQ_LINEAR_SCRATCH bytes, 64-byte aligned, private to the thread. */
 typedef void (*eq_linear_fn)(const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile, void *scratch);
-#define EQ_LINEAR_SCRATCH (160 * 1024)
+#define EQ_LINEAR_SCRATCH (96 * 1024)
 
 /* Attention of `queries` rows q [queries][E] against positions [first, last] of one sequence and key/value head, each
  * query i seeing [low[i], high[i]]; m, l [queries] and o [queries][E] are the running maximum, sum and output. */

@@ -20,8 +20,10 @@
 #if defined(__GNUC__)
 #define EQ_PREFETCH(p) __builtin_prefetch(p)
 #define EQ_UNROLL _Pragma("GCC unroll 8")
+#define EQ_FORGET(p) __asm__("" : "+r"(p)) /* what p points at has to be loaded anew */
 #else
 #define EQ_PREFETCH(p) ((void)(p))
 #define EQ_UNROLL
+#define EQ_FORGET(p) ((void)0)
 #endif
 #endif

@@ -2,19 +2,27 @@
  * in the order of k, the same for every token, so that one token and sixteen give the same bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks.
- * panel:  more. A tile of weights is unpacked to int16 once and meets blocks of tokens lying in vector lanes. */
+ * panel:  more tokens, in panel.inc.h. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
 typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
+#ifdef EQ_PAIRS
+typedef w64 (*eq_pair_fn)(const uint8_t *b0, const uint8_t *b1, int j);
+#else
+typedef void *eq_pair_fn;
+#endif
 
 typedef struct { /* a format, known when the kernel is compiled */
     int groups;      /* of 32 weights in a block */
     int block_bytes;
     int halves;      /* a scale per 16 weights */
     int mins;
+    int offset;      /* added, it makes the weights unsigned */
+    int bits;        /* of the unsigned weights */
     eq_scales_fn scales;
     eq_values_fn values;
-    eq_group_fn any; /* the scalar definition instead of scales and values */
+    eq_pair_fn pairs; /* weights of two blocks at once, where the vocabulary has pairs */
+    eq_group_fn any;  /* the scalar definition instead of scales and values */
 } eq_layout;
 
 #ifndef EQ_OWN_SCALES /* the scales of a block of 256 times those of the activations */
@@ -110,99 +118,10 @@ EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *
     }
 }
 
-/* --- panel ---------------------------------------------------------------------------------------------------- */
-
-#define EQ_KC 512                        /* weights per row and panel */
-#define EQ_BLOCK_TOKENS (EQ_NV * EQ_VL)  /* B of the packed layout */
-
-typedef struct {
-    int16_t w[EQ_ROW_STEP][EQ_KC];
-    float s[EQ_ROW_STEP][EQ_KC / 16];
-    float m[EQ_ROW_STEP][EQ_KC / 16];
-} eq_panel;
-
-EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, int rows, int64_t k0, int64_t k1, eq_panel *p) {
-    int64_t span = 32 * f.groups, stride = w->cols / span * f.block_bytes;
-    const int per = f.halves ? 2 : 1;
-    for (int r = 0; r < rows; r++) {
-        const uint8_t *data = (const uint8_t *)w->data + (row + r) * stride;
-        for (int64_t k = k0; k < k1; k += span) {
-            int64_t g = (k - k0) / 32;
-            float *s = p->s[r] + per * g, *m = p->m[r] + per * g;
-            const uint8_t *block = data + k / span * f.block_bytes;
-            if (f.scales) f.scales(block, s, m);
-            for (int j = 0; j < f.groups; j++)
-                w_store(p->w[r] + (k - k0) + 32 * j,
-                        f.scales ? f.values(block, j) : any_values(f.any, data, k / 32 + j, s + per * j, m + per * j));
-        }
-    }
-}
-
-/* rows x EQ_BLOCK_TOKENS outputs over one panel's width; c [rows][tokens] is read, added to and written. */
-EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const int rows, int64_t k0, int64_t k1, const eq_act *a,
-                           int64_t block, float (*c)[EQ_BLOCK_TOKENS]) {
-    const int64_t width = a->width, groups = width / 32;
-    const int16_t *q = a->q + block * EQ_BLOCK_TOKENS * width;
-    const float *scale = a->scale + block * EQ_BLOCK_TOKENS * groups, *sum = a->sum + block * EQ_BLOCK_TOKENS * 2 * groups;
-    const float *sum32 = a->sum32 + block * EQ_BLOCK_TOKENS * groups;
-    const int run = f.halves ? 16 : 32;
-    vf acc[EQ_MR][EQ_NV];
-    for (int r = 0; r < rows; r++)
-        for (int n = 0; n < EQ_NV; n++) acc[r][n] = v_load(c[r] + n * EQ_VL);
-    for (int64_t k = k0; k < k1; k += run) {
-        vi dot[EQ_MR][EQ_NV];
-        for (int r = 0; r < rows; r++)
-            for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_zero();
-        for (int i = 0; i < run; i += EQ_PACK) {
-            vx x[EQ_NV];
-            for (int n = 0; n < EQ_NV; n++) x[n] = x_load(q + (k + i) * EQ_BLOCK_TOKENS + n * EQ_VL * EQ_PACK);
-            for (int r = 0; r < rows; r++) {
-                vx v = x_pair(p->w[row + r] + (k - k0) + i);
-                for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_dot(dot[r][n], x[n], v);
-            }
-        }
-        int64_t g = (k - k0) / run;
-        for (int n = 0; n < EQ_NV; n++) {
-            vf xs = v_load(scale + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL);
-            vf xm = v_load(f.halves ? sum + k / 16 * EQ_BLOCK_TOKENS + n * EQ_VL : sum32 + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL);
-            for (int r = 0; r < rows; r++) {
-                acc[r][n] = v_fma(i_float(dot[r][n]), v_mul(xs, v_set(p->s[row + r][g])), acc[r][n]);
-                if (f.mins) acc[r][n] = v_fma(v_set(p->m[row + r][g]), xm, acc[r][n]);
-            }
-        }
-    }
-    for (int r = 0; r < rows; r++)
-        for (int n = 0; n < EQ_NV; n++) v_store(c[r] + n * EQ_VL, acc[r][n]);
-}
-
-EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile,
-                            void *scratch) {
-    eq_panel *p = scratch;
-    int rows = (int)(row1 - row0), tokens = a->tokens;
-    int64_t blocks = (tokens + EQ_BLOCK_TOKENS - 1) / EQ_BLOCK_TOKENS;
-    for (int64_t k0 = 0; k0 < w->cols; k0 += EQ_KC) {
-        int64_t k1 = k0 + EQ_KC < w->cols ? k0 + EQ_KC : w->cols;
-        panel_unpack(f, w, row0, rows, k0, k1, p);
-        for (int64_t b = 0; b < blocks; b++) {
-            int64_t first = b * EQ_BLOCK_TOKENS;
-            int here = tokens - first < EQ_BLOCK_TOKENS ? (int)(tokens - first) : EQ_BLOCK_TOKENS;
-            for (int r = 0; r < rows; r += EQ_MR) {
-                float c[EQ_MR][EQ_BLOCK_TOKENS];
-                int many = rows - r < EQ_MR ? rows - r : EQ_MR;
-                for (int i = 0; i < many; i++) {
-                    if (k0 == 0) memset(c[i], 0, sizeof c[i]);
-                    else memcpy(c[i], tile + (r + i) * (int64_t)tokens + first, (size_t)here * 4);
-                }
-                for (int i = 0; i < many;) {
-                    if (many - i >= EQ_MR) panel_micro(f, p, r + i, EQ_MR, k0, k1, a, b, c + i), i += EQ_MR;
-                    else if (many - i >= 2) panel_micro(f, p, r + i, 2, k0, k1, a, b, c + i), i += 2;
-                    else panel_micro(f, p, r + i, 1, k0, k1, a, b, c + i), i += 1;
-                }
-                for (int i = 0; i < many; i++) memcpy(tile + (r + i) * (int64_t)tokens + first, c[i], (size_t)here * 4);
-            }
-        }
-    }
-}
+#ifdef EQ_PAIRS
+#include "kernels/pairs.inc.h"
+#endif
+#include "kernels/panel.inc.h"
 
 /* --- float weights --------------------------------------------------------------------------------------------- */
 
@@ -257,8 +176,8 @@ EQ_INLINE void float_linear(vf (*load)(const void *, int64_t), float (*one)(cons
 
 /* --- rounding of activations --------------------------------------------------------------------------------- */
 
-#ifndef EQ_ARRANGE /* a vocabulary may keep 32 activations in a form of its own, for w_fma and for x_load */
-#define EQ_ARRANGE(q, packed) ((void)(packed))
+#ifndef EQ_ARRANGE /* a vocabulary may keep 32 natural activations in a form of its own, for w_fma */
+#define EQ_ARRANGE(q) ((void)0)
 #endif
 
 static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
@@ -277,50 +196,45 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
             int32_t sums[2] = {0, 0};
             if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / amax, q, sums);
             else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
-            EQ_ARRANGE(q, a->packed);
             int64_t g = k / 32;
             if (!a->packed) {
+                EQ_ARRANGE(q);
                 memcpy(a->q + t * width + k, q, sizeof q);
                 a->scale[t * groups + g] = scale;
                 a->sum32[t * groups + g] = scale * (float)(sums[0] + sums[1]);
                 for (int h = 0; h < 2; h++) a->sum[2 * (t * groups + g) + h] = scale * (float)sums[h];
                 continue;
             }
-            int64_t block = t / EQ_BLOCK_TOKENS, lane = t % EQ_BLOCK_TOKENS;
-            int16_t *out = a->q + block * EQ_BLOCK_TOKENS * width + k * EQ_BLOCK_TOKENS + lane * EQ_PACK;
-            for (int i = 0; i < 32; i += EQ_PACK) memcpy(out + i * EQ_BLOCK_TOKENS, q + i, 2 * EQ_PACK);
-            a->scale[(block * groups + g) * EQ_BLOCK_TOKENS + lane] = scale;
-            a->sum32[(block * groups + g) * EQ_BLOCK_TOKENS + lane] = scale * (float)(sums[0] + sums[1]);
-            for (int h = 0; h < 2; h++)
-                a->sum[(2 * (block * groups + g) + h) * EQ_BLOCK_TOKENS + lane] = scale * (float)sums[h];
+            pack(a, q, scale, t, k);
         }
 }
 
 /* --- one function per format ----------------------------------------------------------------------------------- */
 
-/* name, groups, bytes, halves, mins, offset of the unsigned weights (pairs), scales */
-#define EQ_FORMATS(X)                                                                                                 \
-    X(q4_0, 1, 18, 0, 0, 8, q4_0_scales) X(q4_1, 1, 20, 0, 1, 0, q4_1_scales) X(q5_0, 1, 22, 0, 0, 16, q5_0_scales)   \
-    X(q5_1, 1, 24, 0, 1, 0, q5_1_scales) X(q8_0, 1, 34, 0, 0, 128, q8_0_scales) X(q2_k, 8, 84, 1, 1, 0, q2_k_scales)  \
-    X(q3_k, 8, 110, 1, 0, 4, q3_k_scales) X(q4_k, 8, 144, 0, 1, 0, k4_scales) X(q5_k, 8, 176, 0, 1, 0, k4_scales)     \
-    X(q6_k, 8, 210, 1, 0, 32, q6_k_scales) X(iq4_nl, 1, 18, 0, 0, 128, iq4_nl_scales)                                 \
-    X(iq4_xs, 8, 136, 0, 0, 128, iq4_xs_scales)
+/* name, groups, bytes, halves, mins, offset, bits, scales */
+#define EQ_FORMATS(X)                                                                                                  \
+    X(q4_0, 1, 18, 0, 0, 8, 4, q4_0_scales) X(q4_1, 1, 20, 0, 1, 0, 4, q4_1_scales)                                    \
+    X(q5_0, 1, 22, 0, 0, 16, 5, q5_0_scales) X(q5_1, 1, 24, 0, 1, 0, 5, q5_1_scales)                                   \
+    X(q8_0, 1, 34, 0, 0, 128, 8, q8_0_scales) X(q2_k, 8, 84, 1, 1, 0, 2, q2_k_scales)                                  \
+    X(q3_k, 8, 110, 1, 0, 4, 3, q3_k_scales) X(q4_k, 8, 144, 0, 1, 0, 4, k4_scales)                                    \
+    X(q5_k, 8, 176, 0, 1, 0, 5, k4_scales) X(q6_k, 8, 210, 1, 0, 32, 6, q6_k_scales)                                   \
+    X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)
 
 #ifdef EQ_PAIRS
-#include "kernels/pairs.inc.h"
-#define EQ_BY_ROWS(name, groups, bytes, halves, mins, offset, scales) \
-    pairs_linear((eq_pairs){groups, bytes, halves, mins, offset, scales, name##_pairs}, w, a, r0, r1, tile)
+#define EQ_BY_ROWS pairs_linear
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_pairs, NULL}
 #else
-#define EQ_BY_ROWS(name, groups, bytes, halves, mins, offset, scales) \
-    rows_linear((eq_layout){groups, bytes, halves, mins, scales, name##_values, NULL}, w, a, r0, r1, tile)
+#define EQ_BY_ROWS rows_linear
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL}
 #endif
-#define EQ_DEFINE(name, groups, bytes, halves, mins, offset, scales)                                                   \
+#define EQ_DEFINE(name, ...)                                                                                           \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
+        const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
         (void)scratch;                                                                                                 \
-        EQ_BY_ROWS(name, groups, bytes, halves, mins, offset, scales);                                                 \
+        EQ_BY_ROWS(f, w, a, r0, r1, tile);                                                                             \
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        const eq_layout f = {groups, bytes, halves, mins, scales, name##_values, NULL};                                \
+        const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
         panel_linear(f, w, a, r0, r1, tile, scratch);                                                                  \
     }
 EQ_FORMATS(EQ_DEFINE)
@@ -328,7 +242,7 @@ EQ_FORMATS(EQ_DEFINE)
 
 /* The rest: layout from the format's table, weights through its scalar definition. */
 static eq_layout any_layout(int32_t type) {
-    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, NULL, NULL, eq_format_group(type)};
+    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, 128, 8, NULL, NULL, NULL, eq_format_group(type)};
 }
 static void any_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
     (void)scratch;

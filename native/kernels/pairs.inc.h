@@ -2,14 +2,6 @@
  * one row and the same 32 of the next as unsigned bytes, and meets the high and the low bytes of 32 activations. What the
  * unsigned weights are too large by (`offset`) is taken off where the sums start. All integers are exact. */
 
-typedef w64 (*eq_pair_fn)(const uint8_t *b0, const uint8_t *b1, int j);
-
-typedef struct { /* eq_layout for pairs */
-    int groups, block_bytes, halves, mins, offset;
-    eq_scales_fn scales;
-    eq_pair_fn values;
-} eq_pairs;
-
 #define EQ_INDEX(j) {j, j, j, j, j, j, j, j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j}
 static const int32_t scale_of[8][16] = { /* the scale of group j: 8 lanes for either row */
     EQ_INDEX(0), EQ_INDEX(1), EQ_INDEX(2), EQ_INDEX(3), EQ_INDEX(4), EQ_INDEX(5), EQ_INDEX(6), EQ_INDEX(7)};
@@ -22,7 +14,7 @@ static const int32_t scales_of[8][16] = { /* the two scales of group j: 4 lanes 
 #undef EQ_HALF
 
 /* `pairs` pairs of rows with `count` tokens from `first`; `alone`: there is no second row. */
-EQ_INLINE void pairs_block(const eq_pairs f, const eq_tensor *w, const eq_act *a, int64_t row, const int pairs,
+EQ_INLINE void pairs_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int pairs,
                            const int alone, int first, const int count, float *tile) {
     int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
@@ -65,7 +57,7 @@ EQ_INLINE void pairs_block(const eq_pairs f, const eq_tensor *w, const eq_act *a
             for (int t = 0; t < count; t++)
                 x[t] = x_twice(a->q + 32 * ((first + t) * groups + b * f.groups + j), f.offset);
             for (int p = 0; p < pairs; p++) {
-                w64 v = f.values(block[p][0], block[p][1], j);
+                w64 v = f.pairs(block[p][0], block[p][1], j);
                 for (int t = 0; t < count; t++) {
                     int64_t at = (first + t) * groups + b * f.groups + j;
                     vf dot = p_dot(v, x[t]);
@@ -87,7 +79,7 @@ EQ_INLINE void pairs_block(const eq_pairs f, const eq_tensor *w, const eq_act *a
                     v8_sum(v_row(acc[p][t], r)) + v8_first(v_row(minimum[p][t], r)) + v8_sum(minima[p][r][t]);
 }
 
-EQ_INLINE void pairs_linear(const eq_pairs f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+EQ_INLINE void pairs_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
     for (int64_t row = row0; row < row1;) {
         int64_t rows = row1 - row >= 4 ? 4 : row1 - row >= 2 ? 2 : 1;
         float *out = tile + (row - row0) * a->tokens;

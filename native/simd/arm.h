@@ -61,6 +61,11 @@ EQ_INLINE w32 w_load(const int16_t *p) { /* the low bytes */
     const int8_t *b = (const int8_t *)p;
     return (w32){vuzp1q_s8(vld1q_s8(b), vld1q_s8(b + 16)), vuzp1q_s8(vld1q_s8(b + 32), vld1q_s8(b + 48))};
 }
+EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) { /* the offset is 0 here */
+    (void)offset;
+    vst1q_s8((int8_t *)p, w.a);
+    vst1q_s8((int8_t *)p + 16, w.b);
+}
 EQ_INLINE w32 w_bytes(const int8_t *p) { return (w32){vld1q_s8(p), vld1q_s8(p + 16)}; }
 EQ_INLINE w32 w_unsigned(uint8x16_t a, uint8x16_t b) {
     return (w32){vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)};
@@ -120,3 +125,5 @@ EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums)
         vst1q_s16(q + 16 * h + 8, vqmovn_high_s32(vqmovn_s32(r[2]), r[3]));
     }
 }
+
+EQ_INLINE int8x16_t x_load(const int8_t *p) { return vld1q_s8(p); }

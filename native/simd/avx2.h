@@ -1,13 +1,13 @@
 /* The vector vocabulary for AVX2 with FMA and F16C: 8 floats, 32 int16 in two registers. */
 #define EQ_VL 8
-#define EQ_PACK 2
 #define EQ_NV 2
 #define EQ_MR 3
 #define EQ_QB 2
 
 typedef __m256 vf;
 typedef __m256i vi; /* integer sums */
-typedef __m256i vx; /* EQ_PACK activations of EQ_VL tokens */
+typedef __m256i vx; /* 4 activations of EQ_VL tokens */
+typedef __m256i vw; /* 4 weights over and over */
 typedef struct { __m256i a, b; } w32;
 
 EQ_INLINE vf v_zero(void) { return _mm256_setzero_ps(); }
@@ -64,9 +64,10 @@ EQ_INLINE vf v_iota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
 EQ_INLINE w32 w_load(const int16_t *p) {
     return (w32){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 16))};
 }
-EQ_INLINE void w_store(int16_t *p, w32 w) {
-    _mm256_storeu_si256((__m256i *)p, w.a);
-    _mm256_storeu_si256((__m256i *)(p + 16), w.b);
+EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) {
+    __m256i v = _mm256_set1_epi16((short)offset);
+    __m256i both = _mm256_packs_epi16(_mm256_add_epi16(w.a, v), _mm256_add_epi16(w.b, v));
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(both, 0xD8));
 }
 EQ_INLINE w32 w_bytes(const int8_t *p) {
     return (w32){_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)),
@@ -133,12 +134,28 @@ EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums)
     }
 }
 
+/* Packed: 4 activations of each of 8 tokens times 4 weights. Weights of up to 6 bits are unsigned, and so small that several
+ * products are added as int16; bytes are signed, and their sign goes to the activations, which are never -128. */
+#define EQ_STORED(offset) ((offset) == 128 ? 0 : (offset))
 EQ_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
-EQ_INLINE vx x_load(const int16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
-EQ_INLINE vx x_pair(const int16_t *w) {
-    int32_t pair;
-    memcpy(&pair, w, 4);
-    return _mm256_set1_epi32(pair);
+EQ_INLINE vi i_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+EQ_INLINE void i_store(int32_t *p, vi x) { _mm256_storeu_si256((__m256i *)p, x); }
+EQ_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+EQ_INLINE vi i_times(vi a, int n) { return _mm256_mullo_epi32(a, _mm256_set1_epi32(n)); }
+EQ_INLINE vx x_load(const int8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+EQ_INLINE vw x_four(const uint8_t *w) {
+    int32_t four;
+    memcpy(&four, w, 4);
+    return _mm256_set1_epi32(four);
 }
-EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)); }
+EQ_INLINE vi i_dot(vi acc, vw w, vx x) { /* w unsigned, of up to 7 bits */
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
 EQ_INLINE vf i_float(vi x) { return _mm256_cvtepi32_ps(x); }
+
+#define EQ_INT16_SUMS 1 /* there is no dot product of bytes: pairs of products are added as int16 first */
+typedef __m256i vp;
+EQ_INLINE vp p_products(vw w, vx x) { return _mm256_maddubs_epi16(w, x); }
+EQ_INLINE vp p_products_signed(vw w, vx x) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
+EQ_INLINE vp p_add(vp a, vp b) { return _mm256_add_epi16(a, b); }
+EQ_INLINE vi i_widen(vi acc, vp x) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, _mm256_set1_epi16(1))); }

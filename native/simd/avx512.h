@@ -1,13 +1,13 @@
 /* The vector vocabulary for AVX-512 (F, BW, VL, DQ) with VNNI: 16 floats, 32 int16. */
 #define EQ_VL 16
-#define EQ_PACK 2 /* neighbours in k that one integer dot multiplies */
 #define EQ_NV 2   /* token vectors of a packed block */
 #define EQ_MR 6   /* weight rows of the packed microkernel */
 #define EQ_QB 4   /* queries of the attention microkernel */
 
 typedef __m512 vf;
 typedef __m512i vi; /* integer sums */
-typedef __m512i vx; /* EQ_PACK activations of EQ_VL tokens */
+typedef __m512i vx; /* 4 activations of EQ_VL tokens */
+typedef __m512i vw; /* 4 weights over and over */
 typedef struct { __m512i a; } w32; /* 32 weights, int16, natural order */
 
 EQ_INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
@@ -62,7 +62,9 @@ EQ_INLINE vf v_iota(void) {
 
 /* --- 32 weights as int16 ------------------------------------------------------------------------------------- */
 EQ_INLINE w32 w_load(const int16_t *p) { return (w32){_mm512_loadu_si512(p)}; }
-EQ_INLINE void w_store(int16_t *p, w32 w) { _mm512_storeu_si512(p, w.a); }
+EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi16_epi8(_mm512_add_epi16(w.a, _mm512_set1_epi16((short)offset))));
+}
 EQ_INLINE w32 w_bytes(const int8_t *p) { return (w32){_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p))}; }
 /* 32 bytes, each shifted right and masked */
 EQ_INLINE w32 w_bits(const uint8_t *p, int shift, int mask) {
@@ -98,8 +100,7 @@ EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_se
 
 /* 32 rounded activations in place: all high bytes, then all low ones, q = 256 high + low, low in [-128, 127] */
 #define EQ_ARRANGE x_arrange
-EQ_INLINE void x_arrange(int16_t *q, int32_t packed) {
-    if (packed) return;
+EQ_INLINE void x_arrange(int16_t *q) {
     __m512i x = _mm512_loadu_si512(q);
     __m512i high = _mm512_srai_epi16(_mm512_add_epi16(x, _mm512_set1_epi16(128)), 8);
     _mm256_storeu_si256((__m256i *)(void *)q, _mm512_cvtepi16_epi8(high));
@@ -163,6 +164,10 @@ EQ_INLINE vf p_dot(w64 w, xpair x) { /* lanes 0 to 7: the first row */
     __m512i high = _mm512_dpbusd_epi32(x.high_start, w.b, x.high), low = _mm512_dpbusd_epi32(x.low_start, w.b, x.low);
     return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
 }
+EQ_INLINE void p_store(uint8_t *p0, uint8_t *p1, w64 w) {
+    _mm256_storeu_si256((__m256i *)p0, _mm512_castsi512_si256(w.b));
+    _mm256_storeu_si256((__m256i *)p1, _mm512_extracti64x4_epi64(w.b, 1));
+}
 EQ_INLINE vf v_half_pair(const uint8_t *p0, const uint8_t *p1) { /* a half of either row in its 8 lanes */
     int16_t h0, h1;
     memcpy(&h0, p0, 2);
@@ -196,13 +201,18 @@ EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums)
     _mm256_storeu_si256((__m256i *)(q + 16), _mm512_cvtepi32_epi16(b));
 }
 
-/* --- packed microkernel: a vector of 16 tokens times one weight pair ------------------------------------------- */
+/* --- packed microkernel: 4 activations of each of 16 tokens times 4 weights, unsigned -------------------------- */
+#define EQ_STORED(offset) (offset)
 EQ_INLINE vi i_zero(void) { return _mm512_setzero_si512(); }
-EQ_INLINE vx x_load(const int16_t *p) { return _mm512_loadu_si512(p); }
-EQ_INLINE vx x_pair(const int16_t *w) { /* EQ_PACK weights for every token */
-    int32_t pair;
-    memcpy(&pair, w, 4);
-    return _mm512_set1_epi32(pair);
+EQ_INLINE vi i_load(const int32_t *p) { return _mm512_loadu_si512(p); }
+EQ_INLINE void i_store(int32_t *p, vi x) { _mm512_storeu_si512(p, x); }
+EQ_INLINE vi i_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+EQ_INLINE vi i_times(vi a, int n) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(n)); }
+EQ_INLINE vx x_load(const int8_t *p) { return _mm512_loadu_si512(p); }
+EQ_INLINE vw x_four(const uint8_t *w) {
+    int32_t four;
+    memcpy(&four, w, 4);
+    return _mm512_set1_epi32(four);
 }
-EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return _mm512_dpwssd_epi32(acc, x, w); }
+EQ_INLINE vi i_dot(vi acc, vw w, vx x) { return _mm512_dpbusd_epi32(acc, w, x); }
 EQ_INLINE vf i_float(vi x) { return _mm512_cvtepi32_ps(x); }

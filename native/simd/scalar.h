@@ -1,13 +1,13 @@
 /* The vector vocabulary in plain C: one lane. The readable definition of what the other vocabularies do. */
 #define EQ_VL 1
-#define EQ_PACK 1
 #define EQ_NV 8
 #define EQ_MR 2
 #define EQ_QB 1
 
 typedef float vf;
 typedef int32_t vi;
-typedef int16_t vx;
+typedef struct { int8_t v[4]; } vx;
+typedef struct { uint8_t v[4]; } vw;
 typedef struct { int16_t v[32]; } w32;
 
 EQ_INLINE vf v_zero(void) { return 0.0f; }
@@ -68,7 +68,9 @@ EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
     return out;
 
 EQ_INLINE w32 w_load(const int16_t *p) { EQ_EACH32(p[i]) }
-EQ_INLINE void w_store(int16_t *p, w32 w) { memcpy(p, w.v, sizeof w.v); }
+EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) {
+    for (int i = 0; i < 32; i++) p[i] = (uint8_t)(w.v[i] + offset);
+}
 EQ_INLINE w32 w_bytes(const int8_t *p) { EQ_EACH32(p[i]) }
 EQ_INLINE w32 w_bits(const uint8_t *p, int shift, int mask) { EQ_EACH32((p[i] >> shift) & mask) }
 EQ_INLINE w32 w_nibbles(const uint8_t *p) { EQ_EACH32(i < 16 ? p[i] & 15 : p[i - 16] >> 4) }
@@ -101,8 +103,13 @@ EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums)
 }
 
 EQ_INLINE vi i_zero(void) { return 0; }
-EQ_INLINE vx x_load(const int16_t *p) { return *p; }
-EQ_INLINE vx x_pair(const int16_t *w) { return *w; }
-EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return acc + (int32_t)x * w; }
+EQ_INLINE vi i_add(vi a, vi b) { return a + b; }
+EQ_INLINE vi i_times(vi a, int n) { return a * n; }
+EQ_INLINE vx x_load(const int8_t *p) { return (vx){{p[0], p[1], p[2], p[3]}}; }
+EQ_INLINE vw x_four(const uint8_t *w) { return (vw){{w[0], w[1], w[2], w[3]}}; }
+EQ_INLINE vi i_dot(vi acc, vw w, vx x) {
+    for (int i = 0; i < 4; i++) acc += (int8_t)w.v[i] * x.v[i];
+    return acc;
+}
 EQ_INLINE vf i_float(vi x) { return (float)x; }
 #undef EQ_EACH32

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 import numpy as np
 
+from edgeq.backends import reference
 from edgeq.backends.base import Batch, Options
 from edgeq.backends.native import NativeBackend
 from edgeq.backends.reference import ReferenceBackend
@@ -67,3 +70,57 @@ def near(found: np.ndarray, wanted: np.ndarray, share: float) -> None:
     error = np.abs(found.astype(np.float64) - wanted)
     assert np.sqrt(np.mean(error**2)) <= share * scale, (np.sqrt(np.mean(error**2)) / scale, share)
     assert error.max() <= 50 * share * scale
+
+
+# --- what the products of linears see of their inputs -----------------------------------------------------------
+
+BLOCK = {"scalar": 8, "avx2": 16, "avx512vnni": 32, "neon": 16, "neondot": 8}  # tokens that choose together
+ROWS = 16  # up to so many tokens, and always in numba, every activation has both bytes
+
+
+def seen(x: np.ndarray, by: str | Runner) -> np.ndarray:
+    """The activations [T, K] as `by` rounds them for its integer products."""
+    x = x.astype(np.float32)
+    variant = by if isinstance(by, str) else getattr(by, "ran", "numba")
+    return rounded(x) if len(x) <= ROWS or variant == "numba" else packed(x, BLOCK[variant])
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group of 32."""
+    groups = x.reshape(len(x), -1, 32)
+    top = np.abs(groups).max(axis=-1, keepdims=True)
+    inverse = np.divide(np.float32(32512), top, out=np.zeros_like(top), where=top > 0)
+    return (np.rint(groups * inverse) * (top.astype(np.float64) / 32512)).reshape(x.shape)
+
+
+def packed(x: np.ndarray, block: int) -> np.ndarray:
+    """The activations [T, K] that many tokens' products see: whole multiples of largest/127 where that loses little.
+
+    In a group of 32 that loses more than its share of 1 % of a token's length, on average over `block` tokens, those
+    of `rounded`, but for the lowest byte -128."""
+    groups = x.reshape(len(x), -1, 32)
+    unit = np.abs(groups).max(axis=-1, keepdims=True).astype(np.float64) / 32512
+    q = rounded(x).reshape(groups.shape) / np.where(unit > 0, unit, 1)
+    high = np.floor((np.rint(q) + 128) / 256)
+    low = np.maximum(np.rint(q) - 256 * high, -127)
+    lost = ((unit * low) ** 2).sum(-1)
+    length = ((unit * high * 256) ** 2).sum((1, 2))
+    for t in range(0, len(x), block):
+        part = slice(t, t + block)
+        share = (lost[part] / np.maximum(length[part], 1e-30)[:, None]).mean(0)
+        low[part, share <= 1e-4 / groups.shape[1]] = 0
+    return (unit * (256 * high + low)).reshape(x.shape)
+
+
+def wanted(
+    made: Program, weights: MemoryWeights, inputs: list[np.ndarray], batch: Batch, by: str | Runner, **more: Any
+) -> list[np.ndarray]:
+    """Outputs of the reference in float64, with activations rounded as `by` rounds them."""
+    exact = reference.linear
+
+    def linear(s: reference.Step, x: np.ndarray, weight: int, bias: int) -> np.ndarray:
+        fmt = weights[made.tensors[weight].name].format.name
+        return exact(s, x if fmt in ("F32", "F16", "BF16") else seen(x, by), weight, bias)
+
+    with mock.patch.object(reference, "linear", linear):
+        return run(made, weights, inputs, batch, **more)

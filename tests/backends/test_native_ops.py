@@ -9,21 +9,11 @@ from edgeq import ops, quants
 from edgeq.backends.base import Batch
 from edgeq.ops import NONE, In, Out, Weight
 from edgeq.program import Builder
-from tests.backends.single import near, program, run
+from tests.backends.single import near, program, run, seen, wanted
 from tests.blocks import MemoryWeights, filled, tensor
 
 LINEAR = sorted(name for name, f in quants.FORMATS.items() if f.linear)
 FLOATS = ("F32", "F16", "BF16")
-SHARE = 1e-4  # activations are rounded to steps of 2^-15 of the largest of 32 neighbours
-
-
-def rounded(x: np.ndarray) -> np.ndarray:
-    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group of 32."""
-    groups = x.reshape(len(x), -1, 32)
-    top = np.abs(groups).max(axis=-1, keepdims=True)
-    inverse = np.divide(np.float32(32512), top, out=np.zeros_like(top), where=top > 0)
-    return (np.rint(groups * inverse) * (top.astype(np.float64) / 32512)).reshape(x.shape)
-
 
 def batch(tokens: int, start: int = 0, sequence: int = 0) -> Batch:
     return Batch([i % 7 for i in range(tokens)], range(start, start + tokens), [sequence] * tokens, range(tokens))
@@ -49,9 +39,9 @@ def test_linear(fmt: str, isa: str) -> None:
         weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
         made = program(lambda b, r=rows, c=cols: linear(b, r, c))
         found = run(made, weights, [x], batch(tokens), isa=isa)[0]
-        seen, w = x if fmt in FLOATS else rounded(x), weights["w"].values().astype(np.float64)
-        wanted = seen @ w.T + weights["b"].values()
-        assert (np.abs(found - wanted) <= 2e-6 * (np.abs(seen) @ np.abs(w.T) + 1)).all()
+        w = weights["w"].values().astype(np.float64)
+        x = x if fmt in FLOATS else seen(x, isa)
+        assert (np.abs(found - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
 
 def linear(b: Builder, rows: int, cols: int) -> tuple[list[int], list[int]]:
@@ -106,12 +96,11 @@ def test_fused_linears_equal_their_parts(fmt: str, isa: str) -> None:
         weights = filled(rng, [("w", (96, 256)), ("g", (96, 256)), ("b", (96,))], {}, fmt, 0.2)
         for kind in (ops.Act.SILU, ops.Act.GELU):
             made = program(lambda b, k=kind: gate_up(b, k))
-            near(
-                run(made, weights, [x], batch(tokens), isa=isa)[0], run(made, weights, [x], batch(tokens))[0], 2 * SHARE
-            )
+            near(run(made, weights, [x], batch(tokens), isa=isa)[0],
+                 wanted(made, weights, [x], batch(tokens), isa)[0], 3e-6)  # fmt: skip
         made = program(linear_add)
         near(run(made, weights, [x, residual], batch(tokens), isa=isa)[0],
-             run(made, weights, [x, residual], batch(tokens))[0], SHARE)  # fmt: skip
+             wanted(made, weights, [x, residual], batch(tokens), isa)[0], 2e-6)  # fmt: skip
 
 
 def gate_up(b: Builder, act: ops.Act) -> tuple[list[int], list[int]]:
@@ -299,7 +288,7 @@ def test_qkv(normed: bool, style: ops.RopeStyle, isa: str) -> None:
     made = program(build)
     for tokens in (1, 5, 30):
         x = rng.standard_normal((tokens, width)).astype(np.float32)
-        for found, wanted in zip(
-            run(made, weights, [x], batch(tokens), isa=isa), run(made, weights, [x], batch(tokens))
+        for found, right in zip(
+            run(made, weights, [x], batch(tokens), isa=isa), wanted(made, weights, [x], batch(tokens), isa)
         ):
-            near(found, wanted, 3 * SHARE)
+            near(found, right, 1e-5)

@@ -13,8 +13,8 @@ from edgeq.errors import BackendError
 from edgeq.ops import NONE, In, Out, Weight
 from edgeq.program import Builder
 from tests.backends.conftest import WORKING
-from tests.backends.single import Runner, Steps, native, near, program, run
-from tests.backends.test_native_ops import SHARE, attention, batch, linear, random_qkv, rounded
+from tests.backends.single import Runner, Steps, native, near, program, run, seen, wanted
+from tests.backends.test_native_ops import attention, batch, linear, random_qkv
 from tests.blocks import MemoryWeights, filled
 
 By = str | Runner
@@ -40,9 +40,8 @@ def check_linear(fmt: str, by: By, rows: int, tokens: int, threads: int) -> None
     x = rng.standard_normal((tokens, cols)).astype(np.float32)
     made = program(lambda b: linear(b, rows, cols))
     found = run(made, weights, [x], batch(tokens), isa=by, threads=threads)[0]
-    seen, w = x if fmt == "F16" else rounded(x), weights["w"].values().astype(np.float64)
-    wanted = seen @ w.T + weights["b"].values()
-    assert (np.abs(found - wanted) <= 2e-6 * (np.abs(seen) @ np.abs(w.T) + 1)).all()
+    x, w = x if fmt == "F16" else seen(x, by), weights["w"].values().astype(np.float64)
+    assert (np.abs(found - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
 
 @pytest.mark.parametrize("fmt", ["Q4_0", "Q2_K", "F16"])
@@ -69,9 +68,9 @@ def test_two_inputs_that_are_both_rounded(by: By) -> None:
     weights = filled(rng, [("wu", (20, 64)), ("wv", (20, 96))], {}, "Q8_0", 1.0)
     for tokens in (1, 20):
         inputs = [rng.standard_normal((tokens, w)).astype(np.float32) for w in (64, 96)]
-        for found, wanted in zip(run(program(build), weights, inputs, batch(tokens), isa=by),
-                                 run(program(build), weights, inputs, batch(tokens))):  # fmt: skip
-            near(found, wanted, SHARE)
+        for found, right in zip(run(program(build), weights, inputs, batch(tokens), isa=by),
+                                wanted(program(build), weights, inputs, batch(tokens), by)):  # fmt: skip
+            near(found, right, 1e-5)
 
 
 def test_a_buffer_that_is_written_again_is_rounded_again(by: By) -> None:
@@ -86,9 +85,9 @@ def test_a_buffer_that_is_written_again_is_rounded_again(by: By) -> None:
     weights = filled(rng, [("w", (64, 64))], {}, "Q8_0", 1.0)
     for tokens in (1, 20):
         inputs = [rng.standard_normal((tokens, 64)).astype(np.float32) for _ in "xr"]
-        for found, wanted in zip(run(program(build), weights, inputs, batch(tokens), isa=by),
-                                 run(program(build), weights, inputs, batch(tokens))):  # fmt: skip
-            near(found, wanted, SHARE)
+        for found, right in zip(run(program(build), weights, inputs, batch(tokens), isa=by),
+                                wanted(program(build), weights, inputs, batch(tokens), by)):  # fmt: skip
+            near(found, right, 1e-5)
 
 
 def test_heads_that_are_normalized_one_by_one(by: By) -> None:
@@ -105,9 +104,10 @@ def test_heads_that_are_normalized_one_by_one(by: By) -> None:
     weights = filled(rng, [("n", (40,)), ("m", (128,)), ("w", (24, 128))], {}, "Q8_0", 1.0)
     for tokens in (1, 19):
         inputs = [rng.standard_normal((tokens, w)).astype(np.float32) * 0.1 for w in (120, 128)]
-        found, wanted = (run(program(build), weights, inputs, batch(tokens), isa=who) for who in (by, None))
-        near(found[0], wanted[0], 1e-6)
-        near(found[1], wanted[1], SHARE)
+        found = run(program(build), weights, inputs, batch(tokens), isa=by)
+        right = wanted(program(build), weights, inputs, batch(tokens), by)
+        near(found[0], right[0], 1e-6)
+        near(found[1], right[1], 2e-3 if tokens > 16 else 2e-5)  # another last bit of a norm can be another byte
 
 
 @pytest.mark.parametrize("formats", [("F16", "Q8_0", "Q4_0"), ("F32", "F16", "Q5_1"), ("Q6_K", "F16", "F32")])
@@ -128,9 +128,9 @@ def test_queries_keys_and_values_of_mixed_formats(formats: tuple[str, str, str],
 
     for tokens in (1, 20):
         x = rng.standard_normal((tokens, width)).astype(np.float32)
-        for found, wanted in zip(run(program(build), weights, [x], batch(tokens), isa=by),
-                                 run(program(build), weights, [x], batch(tokens))):  # fmt: skip
-            near(found, wanted, 3 * SHARE)
+        for found, right in zip(run(program(build), weights, [x], batch(tokens), isa=by),
+                                wanted(program(build), weights, [x], batch(tokens), by)):  # fmt: skip
+            near(found, right, 1e-5)
 
 
 # --- attention ----------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_narrow_heads_and_a_linear_that_rounds_them(by: By) -> None:
     for tokens in (1, 20):
         values = random_qkv(rng, tokens, 8, 8, 20)
         near(run(program(build), weights, values, batch(tokens), isa=by)[0],
-             run(program(build), weights, values, batch(tokens))[0], SHARE)  # fmt: skip
+             wanted(program(build), weights, values, batch(tokens), by)[0], 2e-3 if tokens > 16 else 2e-5)  # fmt: skip
 
 
 # --- keys and values as their formats keep them -------------------------------------------------------------

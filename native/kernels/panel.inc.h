@@ -1,0 +1,265 @@
+/* Linear layers for many tokens: a panel of weights is unpacked to bytes once and meets blocks of tokens that lie in vector
+ * lanes.
+ *
+ * An activation is q = 256 high + low. For most groups of 32 the high bytes are enough. What a group loses without its
+ * low bytes is known (a->lost), and where that is more than its share of EQ_PRECISION of the length of the token's
+ * activations, on average over the block, both bytes are multiplied. */
+
+#define EQ_KC 512                        /* weights per row and panel */
+#define EQ_BLOCK_TOKENS (EQ_NV * EQ_VL)  /* B of the packed layout */
+#define EQ_TURN_BLOCKS (1024 / EQ_BLOCK_TOKENS) /* blocks that meet a panel before the next one is unpacked */
+#define EQ_PRECISION 0.01f
+
+#ifndef EQ_STORED /* what the panel's weights are too large by; a vocabulary whose dot takes signed bytes keeps them so */
+#define EQ_STORED(offset) 0
+EQ_INLINE vi i_load(const int32_t *p) { (void)p; return i_zero(); }
+EQ_INLINE void i_store(int32_t *p, vi x) { (void)p; (void)x; }
+#endif
+
+typedef struct {
+    uint8_t w[EQ_ROW_STEP][EQ_KC]; /* value + EQ_STORED(offset) */
+    float s[EQ_ROW_STEP][EQ_KC / 16];
+    float m[EQ_ROW_STEP][EQ_KC / 16];
+    /* of the block at hand: where sums of high and low bytes start, sums of the activations, groups with both bytes */
+    int32_t start[2][EQ_KC / 16][EQ_BLOCK_TOKENS];
+    float sum[EQ_KC / 16][EQ_BLOCK_TOKENS];
+    uint8_t both[EQ_KC / 32];
+    float inverse[EQ_TURN_BLOCKS][EQ_BLOCK_TOKENS]; /* 1 / sum of squares of a token's activations */
+} eq_panel;
+
+EQ_INLINE const int8_t *packed_high(const eq_act *a, int64_t block) {
+    return (const int8_t *)a->q + 2 * block * EQ_BLOCK_TOKENS * a->width;
+}
+EQ_INLINE const int8_t *packed_low(const eq_act *a, int64_t block) {
+    return packed_high(a, block) + EQ_BLOCK_TOKENS * (int64_t)a->width;
+}
+
+EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, int rows, int64_t k0, int64_t k1, eq_panel *p) {
+    int64_t span = 32 * f.groups, stride = w->cols / span * f.block_bytes;
+    const int per = f.halves ? 2 : 1;
+    for (int r = 0; r < rows; r++) {
+        const uint8_t *data = (const uint8_t *)w->data + (row + r) * stride;
+        for (int64_t k = k0; k < k1; k += span) {
+            int64_t g = (k - k0) / 32;
+            float *s = p->s[r] + per * g, *m = p->m[r] + per * g;
+            const uint8_t *block = data + k / span * f.block_bytes;
+            if (f.scales) f.scales(block, s, m);
+            for (int j = 0; j < f.groups; j++)
+                w_bytes_store(p->w[r] + (k - k0) + 32 * j,
+                              f.scales ? f.values(block, j) : any_values(f.any, data, k / 32 + j, s + per * j, m + per * j),
+                              EQ_STORED(f.offset));
+        }
+    }
+}
+
+#ifdef EQ_PAIRS /* rows two by two: their weights come as bytes already */
+EQ_INLINE void panel_unpack_pairs(const eq_layout f, const eq_tensor *w, int64_t row, int rows, int64_t k0, int64_t k1,
+                                  eq_panel *p) {
+    int64_t span = 32 * f.groups, stride = w->cols / span * f.block_bytes;
+    const int per = f.halves ? 2 : 1;
+    for (int r = 0; r < rows; r += 2) {
+        const int other = r + 1 < rows ? r + 1 : r;
+        const uint8_t *data = (const uint8_t *)w->data + (row + r) * stride + k0 / span * f.block_bytes;
+        for (int64_t k = 0; k < k1 - k0; k += span, data += f.block_bytes) {
+            const uint8_t *second = data + (other - r) * stride;
+            f.scales(data, p->s[r] + per * k / 32, p->m[r] + per * k / 32);
+            f.scales(second, p->s[other] + per * k / 32, p->m[other] + per * k / 32);
+            EQ_UNROLL
+            for (int j = 0; j < f.groups; j++)
+                p_store(p->w[r] + k + 32 * j, p->w[other] + k + 32 * j, f.pairs(data, second, j));
+        }
+    }
+}
+#endif
+
+/* 1 / sum of squares for the tokens of some blocks. */
+EQ_INLINE void panel_inverse(const eq_act *a, int64_t block, int64_t blocks, eq_panel *p) {
+    int64_t groups = a->width / 32;
+    for (int64_t b = 0; b < blocks; b++)
+        for (int n = 0; n < EQ_NV; n++) {
+            const float *power = a->power + (block + b) * EQ_BLOCK_TOKENS * groups + n * EQ_VL;
+            vf sum = v_set(1e-30f);
+            for (int64_t g = 0; g < groups; g++) sum = v_add(sum, v_load(power + g * EQ_BLOCK_TOKENS));
+            v_store(p->inverse[b] + n * EQ_VL, v_div(v_set(1.0f), sum));
+        }
+}
+
+/* What panel_micro needs to know of a block: groups with both bytes, and starts of the sums. */
+EQ_INLINE void panel_meet(const eq_layout f, const eq_act *a, int64_t block, int64_t k0, int64_t k1, const float *inverse,
+                          eq_panel *p) {
+    int64_t groups = a->width / 32, tokens = a->tokens - block * EQ_BLOCK_TOKENS;
+    float share = EQ_PRECISION * EQ_PRECISION / (float)groups * (float)(tokens < EQ_BLOCK_TOKENS ? tokens : EQ_BLOCK_TOKENS);
+    for (int64_t g = k0 / 32; g < k1 / 32; g++) {
+        vf sum = v_zero();
+        for (int n = 0; n < EQ_NV; n++)
+            sum = v_fma(v_load(a->lost + (block * groups + g) * EQ_BLOCK_TOKENS + n * EQ_VL), v_load(inverse + n * EQ_VL), sum);
+        p->both[g - k0 / 32] = !(v_sum(sum) <= share);
+    }
+    if (!EQ_STORED(f.offset) && !f.mins) return;
+    const int run = f.halves ? 16 : 32;
+    static const uint8_t ones[4] = {1, 1, 1, 1};
+    for (int64_t k = k0; k < k1; k += run)
+        for (int n = 0; n < EQ_NV; n++) {
+            const int64_t at = k * EQ_BLOCK_TOKENS + 4 * n * EQ_VL, both = p->both[(k - k0) / 32];
+            vi high = i_zero(), low = i_zero();
+            for (int i = 0; i < run; i += 4) high = i_dot(high, x_four(ones), x_load(packed_high(a, block) + at + i * EQ_BLOCK_TOKENS));
+            for (int i = 0; i < run && both; i += 4)
+                low = i_dot(low, x_four(ones), x_load(packed_low(a, block) + at + i * EQ_BLOCK_TOKENS));
+            if (EQ_STORED(f.offset)) {
+                i_store(p->start[0][(k - k0) / run] + n * EQ_VL, i_times(high, -EQ_STORED(f.offset)));
+                i_store(p->start[1][(k - k0) / run] + n * EQ_VL, i_times(low, -EQ_STORED(f.offset)));
+            }
+            vf scale = v_load(a->scale + (block * groups + k / 32) * EQ_BLOCK_TOKENS + n * EQ_VL);
+            if (f.mins) v_store(p->sum[(k - k0) / run] + n * EQ_VL, v_mul(i_float(i_add(i_times(high, 256), low)), scale));
+        }
+}
+
+/* dot[row][token vector] += `run` weights of each row times activations x */
+#ifdef EQ_INT16_SUMS
+EQ_INLINE void panel_dots(const eq_layout f, const uint8_t *w, const int rows, const int8_t *x, const int run,
+                          vi (*dot)[EQ_NV]) {
+    const int span = f.bits <= 4 ? 32 : f.bits == 5 ? 16 : f.bits == 6 ? 8 : 4; /* so many weights' sums fit int16 */
+    for (int i = 0; i < run; i += span) {
+        vp sum[EQ_MR][EQ_NV];
+        EQ_UNROLL
+        for (int j = i; j < i + span && j < run; j += 4) {
+            vx v[EQ_NV];
+            for (int n = 0; n < EQ_NV; n++) v[n] = x_load(x + j * EQ_BLOCK_TOKENS + 4 * n * EQ_VL);
+            for (int r = 0; r < rows; r++) {
+                vw four = x_four(w + r * EQ_KC + j);
+                for (int n = 0; n < EQ_NV; n++) {
+                    vp two = f.offset == 128 ? p_products_signed(four, v[n]) : p_products(four, v[n]);
+                    sum[r][n] = j == i ? two : p_add(sum[r][n], two);
+                }
+            }
+        }
+        for (int r = 0; r < rows; r++)
+            for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_widen(dot[r][n], sum[r][n]);
+    }
+}
+#else
+EQ_INLINE void panel_dots(const eq_layout f, const uint8_t *w, const int rows, const int8_t *x, const int run,
+                          vi (*dot)[EQ_NV]) {
+    (void)f;
+    EQ_UNROLL
+    for (int i = 0; i < run; i += 4) {
+        vx v[EQ_NV];
+        for (int n = 0; n < EQ_NV; n++) v[n] = x_load(x + i * EQ_BLOCK_TOKENS + 4 * n * EQ_VL);
+        for (int r = 0; r < rows; r++) {
+            vw four = x_four(w + r * EQ_KC + i);
+            for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_dot(dot[r][n], four, v[n]);
+        }
+    }
+}
+#endif
+
+/* rows x EQ_BLOCK_TOKENS outputs over one panel's width; c [rows][tokens] is read, added to and written. */
+EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const int rows, int64_t k0, int64_t k1, const eq_act *a,
+                           int64_t block, float (*c)[EQ_BLOCK_TOKENS]) {
+    const int64_t groups = a->width / 32;
+    const int8_t *high = packed_high(a, block), *low = packed_low(a, block);
+    const float *scale = a->scale + block * EQ_BLOCK_TOKENS * groups;
+    const int run = f.halves ? 16 : 32;
+    vf acc[EQ_MR][EQ_NV];
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < EQ_NV; n++) acc[r][n] = v_load(c[r] + n * EQ_VL);
+    for (int64_t k = k0; k < k1; k += run) {
+        const int64_t g = (k - k0) / run;
+        const int both = p->both[(k - k0) / 32];
+        const uint8_t *w = p->w[row] + (k - k0);
+        vi dot[EQ_MR][EQ_NV];
+        for (int r = 0; r < rows; r++)
+            for (int n = 0; n < EQ_NV; n++) dot[r][n] = EQ_STORED(f.offset) ? i_load(p->start[0][g] + n * EQ_VL) : i_zero();
+        for (const int8_t *x = high + k * EQ_BLOCK_TOKENS;; x += low - high) { /* one loop: code for one plane of bytes */
+            EQ_FORGET(w); /* or all weights of the group would be kept for the low bytes, in memory */
+            panel_dots(f, w, rows, x, run, dot);
+            if (!both || x >= low) break;
+            for (int r = 0; r < rows; r++)
+                for (int n = 0; n < EQ_NV; n++) {
+                    dot[r][n] = i_times(dot[r][n], 256);
+                    if (EQ_STORED(f.offset)) dot[r][n] = i_add(dot[r][n], i_load(p->start[1][g] + n * EQ_VL));
+                }
+        }
+        for (int n = 0; n < EQ_NV; n++) {
+            vf xs = v_mul(v_load(scale + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL), v_set(both ? 1.0f : 256.0f));
+            vf xm = v_load(p->sum[g] + n * EQ_VL);
+            for (int r = 0; r < rows; r++) {
+                acc[r][n] = v_fma(i_float(dot[r][n]), v_mul(xs, v_set(p->s[row + r][g])), acc[r][n]);
+                if (f.mins) acc[r][n] = v_fma(v_set(p->m[row + r][g]), xm, acc[r][n]);
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < EQ_NV; n++) v_store(c[r] + n * EQ_VL, acc[r][n]);
+}
+
+/* One block of tokens with all rows of the panel. */
+EQ_INLINE void panel_block(const eq_layout f, const eq_panel *p, int rows, int64_t k0, int64_t k1, const eq_act *a,
+                           int64_t block, float *tile) {
+    int64_t tokens = a->tokens, first = block * EQ_BLOCK_TOKENS;
+    size_t here = (size_t)(tokens - first < EQ_BLOCK_TOKENS ? tokens - first : EQ_BLOCK_TOKENS) * 4;
+    for (int r = 0; r < rows; r += EQ_MR) {
+        float c[EQ_MR][EQ_BLOCK_TOKENS];
+        int many = rows - r < EQ_MR ? rows - r : EQ_MR;
+        for (int i = 0; i < many; i++) {
+            if (k0 == 0) memset(c[i], 0, sizeof c[i]);
+            else memcpy(c[i], tile + (r + i) * tokens + first, here);
+        }
+        for (int i = 0; i < many;) {
+            if (many - i >= EQ_MR) panel_micro(f, p, r + i, EQ_MR, k0, k1, a, block, c + i), i += EQ_MR;
+            else if (many - i >= 2) panel_micro(f, p, r + i, 2, k0, k1, a, block, c + i), i += 2;
+            else panel_micro(f, p, r + i, 1, k0, k1, a, block, c + i), i += 1;
+        }
+        for (int i = 0; i < many; i++) memcpy(tile + (r + i) * tokens + first, c[i], here);
+    }
+}
+
+EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile,
+                            void *scratch) {
+    eq_panel *p = scratch;
+    int rows = (int)(row1 - row0);
+    int64_t blocks = (a->tokens + EQ_BLOCK_TOKENS - 1) / EQ_BLOCK_TOKENS;
+    for (int64_t first = 0; first < blocks; first += EQ_TURN_BLOCKS) {
+        int64_t many = blocks - first < EQ_TURN_BLOCKS ? blocks - first : EQ_TURN_BLOCKS;
+        panel_inverse(a, first, many, p);
+        for (int64_t k0 = 0; k0 < w->cols; k0 += EQ_KC) {
+            int64_t k1 = k0 + EQ_KC < w->cols ? k0 + EQ_KC : w->cols;
+#ifdef EQ_PAIRS
+            if (f.pairs) panel_unpack_pairs(f, w, row0, rows, k0, k1, p);
+            else panel_unpack(f, w, row0, rows, k0, k1, p);
+#else
+            panel_unpack(f, w, row0, rows, k0, k1, p);
+#endif
+            for (int64_t b = 0; b < many; b++) {
+                panel_meet(f, a, first + b, k0, k1, p->inverse[b], p);
+                panel_block(f, p, rows, k0, k1, a, first + b, tile);
+            }
+        }
+    }
+}
+
+/* 32 rounded activations of token t from k on, into the packed layout. */
+static void pack(const eq_act *a, const int16_t *q, float scale, int64_t t, int64_t k) {
+    int64_t block = t / EQ_BLOCK_TOKENS, lane = t % EQ_BLOCK_TOKENS, width = a->width;
+    int8_t high[32], low[32];
+    int32_t lost = 0, power = 0;
+    for (int i = 0; i < 32; i++) {
+        int h = (q[i] + 128) >> 8, l = q[i] - 256 * h;
+        l = l < -127 ? -127 : l; /* so that its sign can be changed; an error of 1 in 32,512 */
+        high[i] = (int8_t)h;
+        low[i] = (int8_t)l;
+        power += h * h;
+        lost += l * l;
+    }
+    int8_t *to_high = (int8_t *)a->q + 2 * block * EQ_BLOCK_TOKENS * width + k * EQ_BLOCK_TOKENS + 4 * lane;
+    int8_t *to_low = to_high + EQ_BLOCK_TOKENS * width;
+    for (int i = 0; i < 32; i += 4) {
+        memcpy(to_high + i * EQ_BLOCK_TOKENS, high + i, 4);
+        memcpy(to_low + i * EQ_BLOCK_TOKENS, low + i, 4);
+    }
+    int64_t at = (block * (width / 32) + k / 32) * EQ_BLOCK_TOKENS + lane;
+    a->scale[at] = scale;
+    a->lost[at] = scale * scale * (float)lost;
+    a->power[at] = scale * scale * (float)power * 65536.0f;
+    for (int64_t i = 1; t + 1 == a->tokens && lane + i < EQ_BLOCK_TOKENS; i++) a->lost[at + i] = a->power[at + i] = 0.0f;
+}
