@@ -97,7 +97,7 @@ static int64_t claims_row(const eq_exec *e) { return padded(e->n_stages, 64 / (i
 
 int64_t eq_tile_bytes(const eq_exec *e) {
     int64_t rows = e->max_head_dim > 2 * EQ_ROW_STEP ? e->max_head_dim : 2 * EQ_ROW_STEP;
-    int64_t linear = rows * e->rows + 2 * (int64_t)e->max_head_dim, attention = (int64_t)EQ_MAX_QUERIES * e->max_head_dim;
+    int64_t linear = rows * e->rows + EQ_SMALL_BATCH * (int64_t)e->max_head_dim, attention = (int64_t)EQ_MAX_QUERIES * e->max_head_dim;
     return padded(4 * (linear > attention ? linear : attention), 64);
 }
 

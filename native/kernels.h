@@ -16,7 +16,8 @@
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
  * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
  *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of
- *          scale * 256 high. No sums. */
+ *          scale * 256 high; sum [T/B][K/16][B] int32, 65536 times the sum of the high bytes + that of the low ones modulo
+ *          65536; no sum32. */
 typedef struct {
     const float *x; /* [T][K] */
     int16_t *q;
@@ -66,6 +67,8 @@ typedef struct eq_kernels {
     void (*rope)(float *head, const float *table, int64_t rot, int32_t style);
     void (*glu)(const float *gate, const float *up, float *out, int64_t n, int32_t act);
     void (*add)(const float *a, const float *b, float *out, int64_t n);
+    void (*turn)(const float *tile, int64_t from, int64_t rows, int64_t tokens, const float *bias, const float *add, float *out,
+                 int64_t to);
     void (*softcap)(const float *x, float *out, int64_t n, float cap);
     void (*kv_store)(const float *k, const float *v, void *keys, void *values, int32_t cell, int32_t head_dim, int32_t kv_type);
     void (*attend)(const eq_attend_job *job, void *scratch);

@@ -179,13 +179,7 @@ static void linear(const site *s, int32_t x, int32_t weight, int32_t bias, int32
     for (int64_t r; (r = claim(s, parts_of(rows, step)) * step) < rows;) {
         int64_t n = MIN(step, rows - r);
         multiply(s, weight, x, r, r + n, s->tile);
-        for (int64_t t = 0; t < tokens; t++)
-            for (int64_t i = 0; i < n; i++) {
-                float v = s->tile[i * tokens + t];
-                if (b) v += b[r + i];
-                if (add) v = add[t * rows + r + i] + v;
-                y[t * rows + r + i] = v;
-            }
+        s->k->turn(s->tile, tokens, n, tokens, b ? b + r : NULL, add ? add + r : NULL, y + r, rows);
     }
 }
 
@@ -199,8 +193,7 @@ static void gate_up(const site *s) {
         multiply(s, o->gate, o->x, r, r + n, gate);
         multiply(s, o->up, o->x, r, r + n, up);
         s->k->glu(gate, up, gate, n * tokens, o->act);
-        for (int64_t t = 0; t < tokens; t++)
-            for (int64_t i = 0; i < n; i++) y[t * rows + r + i] = gate[i * tokens + t];
+        s->k->turn(gate, tokens, n, tokens, NULL, NULL, y + r, rows);
         round_out(s, 0, tokens, r, r + n);
     }
 }
@@ -210,7 +203,7 @@ static void qkv(const site *s) {
     const eq_op_qkv *o = &s->op->u.qkv;
     const eq_cache *c = &s->p->caches[o->cache];
     int64_t e = o->head_dim, tokens = s->tokens, rot = width(s, o->table), q_width = width(s, o->q);
-    float *k = s->tile + e * tokens, *v = k + e;
+    float *some = s->tile + e * tokens; /* keys or values of a few tokens */
     const int32_t units = o->heads + 2 * c->kv_heads;
     for (int32_t unit; (unit = claim(s, units)) < units;) {
         int kind = unit < o->heads ? 0 : unit < o->heads + c->kv_heads ? 1 : 2;
@@ -219,8 +212,10 @@ static void qkv(const site *s) {
         const float *bias = constants(s, biases[kind]), *norm = constants(s, kind == 0 ? o->q_norm : kind == 1 ? o->k_norm : -1);
         multiply(s, weights[kind], o->x, head * e, head * e + e, s->tile);
         for (int32_t t = 0; t < tokens; t++) {
-            float *row = kind == 0 ? at(s, o->q) + t * q_width + head * e : kind == 1 ? k : v;
-            for (int64_t i = 0; i < e; i++) row[i] = s->tile[i * tokens + t] + (bias ? bias[head * e + i] : 0.0f);
+            float *row = kind == 0 ? at(s, o->q) + t * q_width + head * e : some + t % EQ_SMALL_BATCH * e;
+            if (t % EQ_SMALL_BATCH == 0)
+                s->k->turn(s->tile + t, tokens, e, MIN(tokens - t, EQ_SMALL_BATCH), bias ? bias + head * e : NULL, NULL, row,
+                           kind == 0 ? q_width : e);
             if (norm) s->k->rms_norm(row, norm, row, e, o->eps);
             if (kind < 2) s->k->rope(row, at(s, o->table) + t * rot, rot, o->style);
             if (kind == 1) store_head(s, o->cache, head, t, row, NULL);

@@ -80,3 +80,33 @@ static void rope(float *head, const float *table, int64_t rot, int32_t style) {
         head[2 * i + 1] = a * sine[i] + b * cosine[i];
     }
 }
+
+/* out [tokens][to] = tile [rows][from] turned, + bias [rows], then added to add [tokens][to] */
+EQ_INLINE vf turned(vf x, const float *bias, const float *add, int64_t i, int64_t at) {
+    if (bias) x = v_add(x, v_load(bias + i));
+    return add ? v_add(v_load(add + at), x) : x;
+}
+static void turn(const float *tile, int64_t from, int64_t rows, int64_t tokens, const float *bias, const float *add, float *out,
+                 int64_t to) {
+    int64_t i = 0;
+    for (; i + EQ_VL <= rows; i += EQ_VL) {
+        int64_t t = 0;
+        for (; t + EQ_VL <= tokens; t += EQ_VL) {
+            vf x[EQ_VL];
+            for (int j = 0; j < EQ_VL; j++) x[j] = v_load(tile + (i + j) * from + t);
+            v_turn(x);
+            for (int j = 0; j < EQ_VL; j++) v_store(out + (t + j) * to + i, turned(x[j], bias, add, i, (t + j) * to + i));
+        }
+        for (; t < tokens; t++) {
+            float x[EQ_VL];
+            for (int j = 0; j < EQ_VL; j++) x[j] = tile[(i + j) * from + t];
+            v_store(out + t * to + i, turned(v_load(x), bias, add, i, t * to + i));
+        }
+    }
+    for (; i < rows; i++)
+        for (int64_t t = 0; t < tokens; t++) {
+            float x = tile[i * from + t];
+            if (bias) x += bias[i];
+            out[t * to + i] = add ? add[t * to + i] + x : x;
+        }
+}

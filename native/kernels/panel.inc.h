@@ -13,7 +13,6 @@
 #ifndef EQ_STORED /* what the panel's weights are too large by; a vocabulary whose dot takes signed bytes keeps them so */
 #define EQ_STORED(offset) 0
 EQ_INLINE vi i_load(const int32_t *p) { (void)p; return i_zero(); }
-EQ_INLINE void i_store(int32_t *p, vi x) { (void)p; (void)x; }
 #endif
 
 typedef struct {
@@ -24,6 +23,7 @@ typedef struct {
     int32_t start[2][EQ_KC / 16][EQ_BLOCK_TOKENS];
     float sum[EQ_KC / 16][EQ_BLOCK_TOKENS];
     uint8_t both[EQ_KC / 32];
+    float part[EQ_MR][EQ_BLOCK_TOKENS]; /* outputs of a block that is not full */
     float inverse[EQ_TURN_BLOCKS][EQ_BLOCK_TOKENS]; /* 1 / sum of squares of a token's activations */
 } eq_panel;
 
@@ -96,22 +96,19 @@ EQ_INLINE void panel_meet(const eq_layout f, const eq_act *a, int64_t block, int
         p->both[g - k0 / 32] = !(v_sum(sum) <= share);
     }
     if (!EQ_STORED(f.offset) && !f.mins) return;
-    const int run = f.halves ? 16 : 32;
-    static const uint8_t ones[4] = {1, 1, 1, 1};
-    for (int64_t k = k0; k < k1; k += run)
-        for (int n = 0; n < EQ_NV; n++) {
-            const int64_t at = k * EQ_BLOCK_TOKENS + 4 * n * EQ_VL, both = p->both[(k - k0) / 32];
-            vi high = i_zero(), low = i_zero();
-            for (int i = 0; i < run; i += 4) high = i_dot(high, x_four(ones), x_load(packed_high(a, block) + at + i * EQ_BLOCK_TOKENS));
-            for (int i = 0; i < run && both; i += 4)
-                low = i_dot(low, x_four(ones), x_load(packed_low(a, block) + at + i * EQ_BLOCK_TOKENS));
-            if (EQ_STORED(f.offset)) {
-                i_store(p->start[0][(k - k0) / run] + n * EQ_VL, i_times(high, -EQ_STORED(f.offset)));
-                i_store(p->start[1][(k - k0) / run] + n * EQ_VL, i_times(low, -EQ_STORED(f.offset)));
-            }
-            vf scale = v_load(a->scale + (block * groups + k / 32) * EQ_BLOCK_TOKENS + n * EQ_VL);
-            if (f.mins) v_store(p->sum[(k - k0) / run] + n * EQ_VL, v_mul(i_float(i_add(i_times(high, 256), low)), scale));
+    const int per = f.halves ? 1 : 2; /* sums of 16 */
+    for (int64_t g = 0; g < (k1 - k0) / 16 / per; g++) {
+        const int64_t at = k0 / 16 + per * g;
+        const int32_t *sums = (const int32_t *)(const void *)a->sum + (block * 2 * groups + at) * EQ_BLOCK_TOKENS;
+        const float *scale = a->scale + (block * groups + at / 2) * EQ_BLOCK_TOKENS;
+        const int32_t both = p->both[per * g / 2], offset = EQ_STORED(f.offset);
+        for (int t = 0; t < EQ_BLOCK_TOKENS; t++) {
+            int32_t high = sums[t] >> 16, low = (int16_t)sums[t];
+            if (per == 2) high += sums[EQ_BLOCK_TOKENS + t] >> 16, low += (int16_t)sums[EQ_BLOCK_TOKENS + t];
+            if (offset) p->start[0][g][t] = -offset * high, p->start[1][g][t] = -offset * low;
+            if (f.mins) p->sum[g][t] = (float)(256 * high + both * low) * scale[t];
         }
+    }
 }
 
 /* dot[row][token vector] += `run` weights of each row times activations x */
@@ -153,16 +150,16 @@ EQ_INLINE void panel_dots(const eq_layout f, const uint8_t *w, const int rows, c
 }
 #endif
 
-/* rows x EQ_BLOCK_TOKENS outputs over one panel's width; c [rows][tokens] is read, added to and written. */
+/* rows x EQ_BLOCK_TOKENS outputs over one panel's width; c [rows][to] is read, unless k0 is 0, added to and written. */
 EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const int rows, int64_t k0, int64_t k1, const eq_act *a,
-                           int64_t block, float (*c)[EQ_BLOCK_TOKENS]) {
+                           int64_t block, float *c, int64_t to) {
     const int64_t groups = a->width / 32;
     const int8_t *high = packed_high(a, block), *low = packed_low(a, block);
     const float *scale = a->scale + block * EQ_BLOCK_TOKENS * groups;
     const int run = f.halves ? 16 : 32;
     vf acc[EQ_MR][EQ_NV];
     for (int r = 0; r < rows; r++)
-        for (int n = 0; n < EQ_NV; n++) acc[r][n] = v_load(c[r] + n * EQ_VL);
+        for (int n = 0; n < EQ_NV; n++) acc[r][n] = k0 == 0 ? v_zero() : v_load(c + r * to + n * EQ_VL);
     for (int64_t k = k0; k < k1; k += run) {
         const int64_t g = (k - k0) / run;
         const int both = p->both[(k - k0) / 32];
@@ -190,27 +187,28 @@ EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const 
         }
     }
     for (int r = 0; r < rows; r++)
-        for (int n = 0; n < EQ_NV; n++) v_store(c[r] + n * EQ_VL, acc[r][n]);
+        for (int n = 0; n < EQ_NV; n++) v_store(c + r * to + n * EQ_VL, acc[r][n]);
 }
 
 /* One block of tokens with all rows of the panel. */
-EQ_INLINE void panel_block(const eq_layout f, const eq_panel *p, int rows, int64_t k0, int64_t k1, const eq_act *a,
-                           int64_t block, float *tile) {
-    int64_t tokens = a->tokens, first = block * EQ_BLOCK_TOKENS;
-    size_t here = (size_t)(tokens - first < EQ_BLOCK_TOKENS ? tokens - first : EQ_BLOCK_TOKENS) * 4;
+EQ_INLINE void panel_block(const eq_layout f, eq_panel *p, int rows, int64_t k0, int64_t k1, const eq_act *a, int64_t block,
+                           float *tile) {
+    int64_t to = a->tokens, first = block * EQ_BLOCK_TOKENS;
+    const int whole = first + EQ_BLOCK_TOKENS <= to;
     for (int r = 0; r < rows; r += EQ_MR) {
-        float c[EQ_MR][EQ_BLOCK_TOKENS];
         int many = rows - r < EQ_MR ? rows - r : EQ_MR;
-        for (int i = 0; i < many; i++) {
-            if (k0 == 0) memset(c[i], 0, sizeof c[i]);
-            else memcpy(c[i], tile + (r + i) * tokens + first, here);
+        float *c = tile + r * to + first;
+        if (!whole) { /* the tile has no room for lanes without tokens */
+            for (int i = 0; i < many; i++) memcpy(p->part[i], c + i * to, (size_t)(to - first) * 4);
+            c = p->part[0];
         }
+        const int64_t step = whole ? to : EQ_BLOCK_TOKENS;
         for (int i = 0; i < many;) {
-            if (many - i >= EQ_MR) panel_micro(f, p, r + i, EQ_MR, k0, k1, a, block, c + i), i += EQ_MR;
-            else if (many - i >= 2) panel_micro(f, p, r + i, 2, k0, k1, a, block, c + i), i += 2;
-            else panel_micro(f, p, r + i, 1, k0, k1, a, block, c + i), i += 1;
+            if (many - i >= EQ_MR) panel_micro(f, p, r + i, EQ_MR, k0, k1, a, block, c + i * step, step), i += EQ_MR;
+            else if (many - i >= 2) panel_micro(f, p, r + i, 2, k0, k1, a, block, c + i * step, step), i += 2;
+            else panel_micro(f, p, r + i, 1, k0, k1, a, block, c + i * step, step), i += 1;
         }
-        for (int i = 0; i < many; i++) memcpy(tile + (r + i) * tokens + first, c[i], here);
+        for (int i = 0; i < many && !whole; i++) memcpy(tile + (r + i) * to + first, p->part[i], (size_t)(to - first) * 4);
     }
 }
 
@@ -242,14 +240,20 @@ EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act 
 static void pack(const eq_act *a, const int16_t *q, float scale, int64_t t, int64_t k) {
     int64_t block = t / EQ_BLOCK_TOKENS, lane = t % EQ_BLOCK_TOKENS, width = a->width;
     int8_t high[32], low[32];
-    int32_t lost = 0, power = 0;
-    for (int i = 0; i < 32; i++) {
-        int h = (q[i] + 128) >> 8, l = q[i] - 256 * h;
-        l = l < -127 ? -127 : l; /* so that its sign can be changed; an error of 1 in 32,512 */
-        high[i] = (int8_t)h;
-        low[i] = (int8_t)l;
-        power += h * h;
-        lost += l * l;
+    int32_t lost = 0, power = 0, sums[2] = {0, 0};
+    for (int h = 0; h < 2; h++) {
+        int32_t sum_high = 0, sum_low = 0;
+        for (int i = 16 * h; i < 16 * h + 16; i++) {
+            int16_t above = (int16_t)((q[i] + 128) >> 8), rest = (int16_t)(q[i] - 256 * above);
+            rest = rest < -127 ? -127 : rest; /* so that its sign can be changed; an error of 1 in 32,512 */
+            high[i] = (int8_t)above;
+            low[i] = (int8_t)rest;
+            power += above * above;
+            lost += rest * rest;
+            sum_high += above;
+            sum_low += rest;
+        }
+        sums[h] = sum_high * 65536 + (sum_low & 0xFFFF);
     }
     int8_t *to_high = (int8_t *)a->q + 2 * block * EQ_BLOCK_TOKENS * width + k * EQ_BLOCK_TOKENS + 4 * lane;
     int8_t *to_low = to_high + EQ_BLOCK_TOKENS * width;
@@ -258,6 +262,7 @@ static void pack(const eq_act *a, const int16_t *q, float scale, int64_t t, int6
         memcpy(to_low + i * EQ_BLOCK_TOKENS, low + i, 4);
     }
     int64_t at = (block * (width / 32) + k / 32) * EQ_BLOCK_TOKENS + lane;
+    for (int h = 0; h < 2; h++) memcpy(a->sum + 2 * (at - lane) + h * EQ_BLOCK_TOKENS + lane, &sums[h], 4);
     a->scale[at] = scale;
     a->lost[at] = scale * scale * (float)lost;
     a->power[at] = scale * scale * (float)power * 65536.0f;

@@ -40,6 +40,14 @@ EQ_INLINE vf v_iota(void) {
     return vld1q_f32(lanes);
 }
 
+EQ_INLINE void v_turn(vf *x) { /* 4 x 4, rows for columns */
+    vf a = vzip1q_f32(x[0], x[2]), b = vzip2q_f32(x[0], x[2]), c = vzip1q_f32(x[1], x[3]), d = vzip2q_f32(x[1], x[3]);
+    x[0] = vzip1q_f32(a, c);
+    x[1] = vzip2q_f32(a, c);
+    x[2] = vzip1q_f32(b, d);
+    x[3] = vzip2q_f32(b, d);
+}
+
 typedef struct { vf a, b; } v8;
 EQ_INLINE v8 v8_zero(void) { return (v8){v_zero(), v_zero()}; }
 EQ_INLINE v8 v8_fma(const float *a, const float *b, v8 c) {

@@ -59,6 +59,22 @@ EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) {
 }
 EQ_INLINE vf v_iota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
 
+EQ_INLINE void v_turn(vf *x) { /* 8 x 8, rows for columns */
+    vf lanes[4][2]; /* [m][g]: columns m and 4 + m of rows 4g to 4g + 3 */
+    for (int g = 0; g < 2; g++) {
+        vf a = _mm256_unpacklo_ps(x[4 * g], x[4 * g + 1]), b = _mm256_unpackhi_ps(x[4 * g], x[4 * g + 1]);
+        vf c = _mm256_unpacklo_ps(x[4 * g + 2], x[4 * g + 3]), d = _mm256_unpackhi_ps(x[4 * g + 2], x[4 * g + 3]);
+        lanes[0][g] = _mm256_shuffle_ps(a, c, 0x44);
+        lanes[1][g] = _mm256_shuffle_ps(a, c, 0xEE);
+        lanes[2][g] = _mm256_shuffle_ps(b, d, 0x44);
+        lanes[3][g] = _mm256_shuffle_ps(b, d, 0xEE);
+    }
+    for (int m = 0; m < 4; m++) {
+        x[m] = _mm256_permute2f128_ps(lanes[m][0], lanes[m][1], 0x20);
+        x[4 + m] = _mm256_permute2f128_ps(lanes[m][0], lanes[m][1], 0x31);
+    }
+}
+
 #include "simd/x86.h"
 
 EQ_INLINE w32 w_load(const int16_t *p) {
@@ -139,7 +155,6 @@ EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums)
 #define EQ_STORED(offset) ((offset) == 128 ? 0 : (offset))
 EQ_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
 EQ_INLINE vi i_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
-EQ_INLINE void i_store(int32_t *p, vi x) { _mm256_storeu_si256((__m256i *)p, x); }
 EQ_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 EQ_INLINE vi i_times(vi a, int n) { return _mm256_mullo_epi32(a, _mm256_set1_epi32(n)); }
 EQ_INLINE vx x_load(const int8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }

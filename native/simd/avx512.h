@@ -58,6 +58,28 @@ EQ_INLINE vf v_iota(void) {
     return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 }
 
+EQ_INLINE void v_turn(vf *x) { /* 16 x 16, rows for columns */
+    vf lanes[4][4]; /* [m][g]: columns m, 4 + m, 8 + m and 12 + m of rows 4g to 4g + 3 */
+    for (int g = 0; g < 4; g++) {
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(x[4 * g], x[4 * g + 1]));
+        __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(x[4 * g], x[4 * g + 1]));
+        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(x[4 * g + 2], x[4 * g + 3]));
+        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(x[4 * g + 2], x[4 * g + 3]));
+        lanes[0][g] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        lanes[1][g] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        lanes[2][g] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        lanes[3][g] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    for (int m = 0; m < 4; m++) {
+        vf a = _mm512_shuffle_f32x4(lanes[m][0], lanes[m][1], 0x44), b = _mm512_shuffle_f32x4(lanes[m][2], lanes[m][3], 0x44);
+        vf c = _mm512_shuffle_f32x4(lanes[m][0], lanes[m][1], 0xEE), d = _mm512_shuffle_f32x4(lanes[m][2], lanes[m][3], 0xEE);
+        x[m] = _mm512_shuffle_f32x4(a, b, 0x88);
+        x[4 + m] = _mm512_shuffle_f32x4(a, b, 0xDD);
+        x[8 + m] = _mm512_shuffle_f32x4(c, d, 0x88);
+        x[12 + m] = _mm512_shuffle_f32x4(c, d, 0xDD);
+    }
+}
+
 #include "simd/x86.h"
 
 /* --- 32 weights as int16 ------------------------------------------------------------------------------------- */
@@ -205,7 +227,6 @@ EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums)
 #define EQ_STORED(offset) (offset)
 EQ_INLINE vi i_zero(void) { return _mm512_setzero_si512(); }
 EQ_INLINE vi i_load(const int32_t *p) { return _mm512_loadu_si512(p); }
-EQ_INLINE void i_store(int32_t *p, vi x) { _mm512_storeu_si512(p, x); }
 EQ_INLINE vi i_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 EQ_INLINE vi i_times(vi a, int n) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(n)); }
 EQ_INLINE vx x_load(const int8_t *p) { return _mm512_loadu_si512(p); }

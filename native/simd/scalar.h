@@ -43,6 +43,7 @@ EQ_INLINE vf v_half_all(const uint8_t *p) { return v_half(p); }
 EQ_INLINE float v_first(vf x) { return x; }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { return x < limit ? yes : no; }
 EQ_INLINE vf v_iota(void) { return 0.0f; }
+EQ_INLINE void v_turn(vf *x) { (void)x; }
 
 typedef struct { float v[8]; } v8;
 EQ_INLINE v8 v8_zero(void) { return (v8){{0}}; }
