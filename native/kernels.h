@@ -16,8 +16,7 @@
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
  * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
  *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of
- *          scale * 256 high; sum [T/B][K/16][B] int32, 65536 times the sum of the high bytes + that of the low ones modulo
- *          65536; no sum32. */
+ *          scale * 256 high; sum [T/B][K/16][B] int32, sums of 65536 high + low; no sum32. */
 typedef struct {
     const float *x; /* [T][K] */
     int16_t *q;

@@ -17,6 +17,14 @@
 #define EQ_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
+/* The float with these bits, or NaN for infinity: magnitudes compare like their bits. */
+static inline float eq_finite(int32_t bits) {
+    float x;
+    if (bits >= 0x7F800000) bits = 0x7FC00000;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
 #if defined(__GNUC__)
 #define EQ_PREFETCH(p) __builtin_prefetch(p)
 #define EQ_UNROLL _Pragma("GCC unroll 8")

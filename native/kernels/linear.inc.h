@@ -185,27 +185,22 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     for (int64_t t = t0; t < t1; t++)
         for (int64_t k = k0; k < k1; k += 32) {
             const float *x = a->x + t * width + k;
-            vf top = v_zero(), odd = v_zero(); /* odd: NaN where a value is not finite, which must not be lost */
-            for (int i = 0; i < 32; i += EQ_VL) {
-                vf v = v_load(x + i);
-                top = v_max(top, v_abs(v));
-                odd = v_fma(v, v_zero(), odd);
-            }
-            float amax = v_top(top), scale = amax / 32512.0f + v_sum(odd);
+            float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
             int16_t q[32];
-            int32_t sums[2] = {0, 0};
-            if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / amax, q, sums);
+            if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / largest, q);
             else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
-            int64_t g = k / 32;
-            if (!a->packed) {
-                EQ_ARRANGE(q);
-                memcpy(a->q + t * width + k, q, sizeof q);
-                a->scale[t * groups + g] = scale;
-                a->sum32[t * groups + g] = scale * (float)(sums[0] + sums[1]);
-                for (int h = 0; h < 2; h++) a->sum[2 * (t * groups + g) + h] = scale * (float)sums[h];
+            if (a->packed) {
+                pack(a, q, scale, t, k);
                 continue;
             }
-            pack(a, q, scale, t, k);
+            int64_t g = t * groups + k / 32;
+            int32_t sums[2];
+            w_sums(q, sums);
+            EQ_ARRANGE(q);
+            memcpy(a->q + t * width + k, q, sizeof q);
+            a->scale[g] = scale;
+            a->sum32[g] = scale * (float)(sums[0] + sums[1]);
+            for (int h = 0; h < 2; h++) a->sum[2 * g + h] = scale * (float)sums[h];
         }
 }
 

@@ -103,8 +103,8 @@ EQ_INLINE void panel_meet(const eq_layout f, const eq_act *a, int64_t block, int
         const float *scale = a->scale + (block * groups + at / 2) * EQ_BLOCK_TOKENS;
         const int32_t both = p->both[per * g / 2], offset = EQ_STORED(f.offset);
         for (int t = 0; t < EQ_BLOCK_TOKENS; t++) {
-            int32_t high = sums[t] >> 16, low = (int16_t)sums[t];
-            if (per == 2) high += sums[EQ_BLOCK_TOKENS + t] >> 16, low += (int16_t)sums[EQ_BLOCK_TOKENS + t];
+            int32_t sum = per == 2 ? sums[t] + sums[EQ_BLOCK_TOKENS + t] : sums[t];
+            int32_t low = (int16_t)sum, high = (sum - low) / 65536;
             if (offset) p->start[0][g][t] = -offset * high, p->start[1][g][t] = -offset * low;
             if (f.mins) p->sum[g][t] = (float)(256 * high + both * low) * scale[t];
         }
@@ -236,25 +236,28 @@ EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act 
     }
 }
 
+#ifndef EQ_OWN_SPLIT
+/* 32 rounded activations as bytes, q ~ 256 high + low; sums: of 65536 high + low over either half, of high^2, of low^2 */
+EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sums) {
+    memset(sums, 0, 4 * sizeof *sums);
+    for (int i = 0; i < 32; i++) {
+        int h = (q[i] + 128) >> 8, l = q[i] - 256 * h;
+        l = l < -127 ? -127 : l; /* so that its sign can be changed; an error of 1 in 32,512 */
+        high[i] = (int8_t)h;
+        low[i] = (int8_t)l;
+        sums[i / 16] += 65536 * h + l;
+        sums[2] += h * h;
+        sums[3] += l * l;
+    }
+}
+#endif
+
 /* 32 rounded activations of token t from k on, into the packed layout. */
-static void pack(const eq_act *a, const int16_t *q, float scale, int64_t t, int64_t k) {
+EQ_INLINE void pack(const eq_act *a, const int16_t *q, float scale, int64_t t, int64_t k) {
     int64_t block = t / EQ_BLOCK_TOKENS, lane = t % EQ_BLOCK_TOKENS, width = a->width;
     int8_t high[32], low[32];
-    int32_t lost = 0, power = 0, sums[2] = {0, 0};
-    for (int h = 0; h < 2; h++) {
-        int32_t sum_high = 0, sum_low = 0;
-        for (int i = 16 * h; i < 16 * h + 16; i++) {
-            int16_t above = (int16_t)((q[i] + 128) >> 8), rest = (int16_t)(q[i] - 256 * above);
-            rest = rest < -127 ? -127 : rest; /* so that its sign can be changed; an error of 1 in 32,512 */
-            high[i] = (int8_t)above;
-            low[i] = (int8_t)rest;
-            power += above * above;
-            lost += rest * rest;
-            sum_high += above;
-            sum_low += rest;
-        }
-        sums[h] = sum_high * 65536 + (sum_low & 0xFFFF);
-    }
+    int32_t sums[4];
+    w_split(q, high, low, sums);
     int8_t *to_high = (int8_t *)a->q + 2 * block * EQ_BLOCK_TOKENS * width + k * EQ_BLOCK_TOKENS + 4 * lane;
     int8_t *to_low = to_high + EQ_BLOCK_TOKENS * width;
     for (int i = 0; i < 32; i += 4) {
@@ -264,7 +267,7 @@ static void pack(const eq_act *a, const int16_t *q, float scale, int64_t t, int6
     int64_t at = (block * (width / 32) + k / 32) * EQ_BLOCK_TOKENS + lane;
     for (int h = 0; h < 2; h++) memcpy(a->sum + 2 * (at - lane) + h * EQ_BLOCK_TOKENS + lane, &sums[h], 4);
     a->scale[at] = scale;
-    a->lost[at] = scale * scale * (float)lost;
-    a->power[at] = scale * scale * (float)power * 65536.0f;
+    a->power[at] = scale * scale * (float)sums[2] * 65536.0f;
+    a->lost[at] = scale * scale * (float)sums[3];
     for (int64_t i = 1; t + 1 == a->tokens && lane + i < EQ_BLOCK_TOKENS; i++) a->lost[at + i] = a->power[at + i] = 0.0f;
 }

@@ -124,14 +124,20 @@ EQ_INLINE w32 w_sub(w32 x, int n) {
     int8x16_t v = vdupq_n_s8((int8_t)n);
     return (w32){vsubq_s8(x.a, v), vsubq_s8(x.b, v)};
 }
-EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
-    for (int h = 0; h < 2; h++) {
-        int32x4_t r[4];
-        for (int i = 0; i < 4; i++) r[i] = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + 16 * h + 4 * i), inverse));
-        sums[h] = vaddvq_s32(vaddq_s32(vaddq_s32(r[0], r[1]), vaddq_s32(r[2], r[3])));
-        vst1q_s16(q + 16 * h, vqmovn_high_s32(vqmovn_s32(r[0]), r[1]));
-        vst1q_s16(q + 16 * h + 8, vqmovn_high_s32(vqmovn_s32(r[2]), r[3]));
+EQ_INLINE float v_largest32(const float *x) {
+    int32x4_t top = vdupq_n_s32(0);
+    for (int i = 0; i < 32; i += 4) top = vmaxq_s32(top, vreinterpretq_s32_f32(vabsq_f32(vld1q_f32(x + i))));
+    return eq_finite(vmaxvq_s32(top));
+}
+EQ_INLINE void w_round(const float *x, float inverse, int16_t *q) {
+    for (int i = 0; i < 32; i += 8) {
+        int32x4_t a = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), inverse));
+        int32x4_t b = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i + 4), inverse));
+        vst1q_s16(q + i, vqmovn_high_s32(vqmovn_s32(a), b));
     }
 }
-
+EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) {
+    for (int h = 0; h < 2; h++)
+        sums[h] = vaddvq_s32(vpadalq_s16(vpaddlq_s16(vld1q_s16(q + 16 * h)), vld1q_s16(q + 16 * h + 8)));
+}
 EQ_INLINE int8x16_t x_load(const int8_t *p) { return vld1q_s8(p); }

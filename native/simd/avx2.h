@@ -133,21 +133,43 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), _mm256_set1_ps(scale0), acc);
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_set1_ps(scale1), acc);
 }
-EQ_INLINE int32_t w_sum16(__m256i a, __m256i b) {
-    __m256i s = _mm256_add_epi32(a, b);
-    __m128i z = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    z = _mm_add_epi32(z, _mm_shuffle_epi32(z, 0x4E));
-    return _mm_cvtsi128_si32(_mm_add_epi32(z, _mm_shuffle_epi32(z, 0xB1)));
+EQ_INLINE float v_largest32(const float *x) {
+    const __m256i rest = _mm256_set1_epi32(0x7FFFFFFF);
+    __m256i top = _mm256_and_si256(rest, _mm256_loadu_si256((const __m256i *)(const void *)x));
+    for (int i = 8; i < 32; i += 8)
+        top = _mm256_max_epi32(top, _mm256_and_si256(rest, _mm256_loadu_si256((const __m256i *)(const void *)(x + i))));
+    __m128i t = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
+    t = _mm_max_epi32(t, _mm_shuffle_epi32(t, 0x4E));
+    return eq_finite(_mm_cvtsi128_si32(_mm_max_epi32(t, _mm_shuffle_epi32(t, 0xB1))));
 }
-EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
+EQ_INLINE void w_round(const float *x, float inverse, int16_t *q) {
     __m256 s = _mm256_set1_ps(inverse);
     for (int h = 0; h < 2; h++) {
         __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16 * h), s));
         __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16 * h + 8), s));
-        sums[h] = w_sum16(a, b);
         __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
         _mm256_storeu_si256((__m256i *)(q + 16 * h), packed);
     }
+}
+EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) {
+    const __m256i one = _mm256_set1_epi16(1);
+    v8_sums2(_mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)q), one),
+             _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)(q + 16)), one), sums);
+}
+#define EQ_OWN_SPLIT 1
+EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sums) {
+    const __m256i one = _mm256_set1_epi16(1), half = _mm256_set1_epi16(128), least = _mm256_set1_epi16(-127);
+    __m256i h[2], l[2], both[2];
+    for (int i = 0; i < 2; i++) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(q + 16 * i));
+        h[i] = _mm256_srai_epi16(_mm256_add_epi16(x, half), 8);
+        l[i] = _mm256_max_epi16(_mm256_sub_epi16(x, _mm256_slli_epi16(h[i], 8)), least);
+        both[i] = _mm256_add_epi32(_mm256_slli_epi32(_mm256_madd_epi16(h[i], one), 16), _mm256_madd_epi16(l[i], one));
+    }
+    _mm256_storeu_si256((__m256i *)high, _mm256_permute4x64_epi64(_mm256_packs_epi16(h[0], h[1]), 0xD8));
+    _mm256_storeu_si256((__m256i *)low, _mm256_permute4x64_epi64(_mm256_packs_epi16(l[0], l[1]), 0xD8));
+    v8_sums4(both[0], both[1], _mm256_add_epi32(_mm256_madd_epi16(h[0], h[0]), _mm256_madd_epi16(h[1], h[1])),
+             _mm256_add_epi32(_mm256_madd_epi16(l[0], l[0]), _mm256_madd_epi16(l[1], l[1])), sums);
 }
 
 /* Packed: 4 activations of each of 8 tokens times 4 weights. Weights of up to 6 bits are unsigned, and so small that several

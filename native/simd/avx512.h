@@ -212,15 +212,34 @@ EQ_INLINE vf v_choose2(vf x, const int32_t *lanes, vf y) { /* lanes from 16 on: 
 }
 EQ_INLINE v8 v_row(vf x, int second) { return second ? _mm512_extractf32x8_ps(x, 1) : _mm512_castps512_ps256(x); }
 EQ_INLINE float v8_first(v8 x) { return _mm256_cvtss_f32(x); }
-/* rounded activations: natural order, and the integer sums of the two halves */
-EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
+EQ_INLINE float v_largest32(const float *x) { /* magnitude; NaN if one is not finite */
+    const __m512i sign = _mm512_set1_epi32((int)0x80000000);
+    __m512i a = _mm512_andnot_si512(sign, _mm512_loadu_si512(x)), b = _mm512_andnot_si512(sign, _mm512_loadu_si512(x + 16));
+    return eq_finite(_mm512_reduce_max_epi32(_mm512_max_epi32(a, b)));
+}
+EQ_INLINE void w_round(const float *x, float inverse, int16_t *q) {
     __m512 s = _mm512_set1_ps(inverse);
     __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s));
     __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), s));
-    sums[0] = _mm512_reduce_add_epi32(a);
-    sums[1] = _mm512_reduce_add_epi32(b);
     _mm256_storeu_si256((__m256i *)q, _mm512_cvtepi32_epi16(a));
     _mm256_storeu_si256((__m256i *)(q + 16), _mm512_cvtepi32_epi16(b));
+}
+EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) { /* of either half */
+    __m512i pairs = _mm512_madd_epi16(_mm512_loadu_si512(q), _mm512_set1_epi16(1));
+    v8_sums2(_mm512_castsi512_si256(pairs), _mm512_extracti64x4_epi64(pairs, 1), sums);
+}
+#define EQ_OWN_SPLIT 1
+EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sums) {
+    const __m512i one = _mm512_set1_epi16(1);
+    __m512i x = _mm512_loadu_si512(q), h = _mm512_srai_epi16(_mm512_add_epi16(x, _mm512_set1_epi16(128)), 8);
+    __m512i l = _mm512_max_epi16(_mm512_sub_epi16(x, _mm512_slli_epi16(h, 8)), _mm512_set1_epi16(-127));
+    _mm256_storeu_si256((__m256i *)high, _mm512_cvtepi16_epi8(h));
+    _mm256_storeu_si256((__m256i *)low, _mm512_cvtepi16_epi8(l));
+    __m512i both = _mm512_add_epi32(_mm512_slli_epi32(_mm512_madd_epi16(h, one), 16), _mm512_madd_epi16(l, one));
+    __m512i hh = _mm512_madd_epi16(h, h), ll = _mm512_madd_epi16(l, l);
+    v8_sums4(_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64(both, 1),
+             _mm256_add_epi32(_mm512_castsi512_si256(hh), _mm512_extracti64x4_epi64(hh, 1)),
+             _mm256_add_epi32(_mm512_castsi512_si256(ll), _mm512_extracti64x4_epi64(ll, 1)), sums);
 }
 
 /* --- packed microkernel: 4 activations of each of 16 tokens times 4 weights, unsigned -------------------------- */

@@ -94,13 +94,20 @@ EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
 EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
     return acc + (float)w_dot16(w.v, x) * scale0 + (float)w_dot16(w.v + 16, x + 16) * scale1;
 }
-EQ_INLINE void w_round(const float *x, float inverse, int16_t *q, int32_t *sums) {
-    sums[0] = sums[1] = 0;
+EQ_INLINE float v_largest32(const float *x) {
+    float top = 0.0f;
     for (int i = 0; i < 32; i++) {
-        float r = rintf(x[i] * inverse);
-        q[i] = r == r ? (int16_t)r : 0;
-        sums[i / 16] += q[i];
+        if (!(fabsf(x[i]) <= 3.40282347e38f)) return NAN;
+        if (fabsf(x[i]) > top) top = fabsf(x[i]);
     }
+    return top;
+}
+EQ_INLINE void w_round(const float *x, float inverse, int16_t *q) {
+    for (int i = 0; i < 32; i++) q[i] = (int16_t)rintf(x[i] * inverse);
+}
+EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) {
+    sums[0] = sums[1] = 0;
+    for (int i = 0; i < 32; i++) sums[i / 16] += q[i];
 }
 
 EQ_INLINE vi i_zero(void) { return 0; }
