@@ -142,3 +142,7 @@ EQ_INLINE vx x_pair(const int16_t *w) {
 }
 EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)); }
 EQ_INLINE vf i_float(vi x) { return _mm256_cvtepi32_ps(x); }
+#define EQ_BYTE_PACK 4
+EQ_INLINE vi b_dot(vi acc, vx x, vx w) { /* bytes, x unsigned */
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)));
+}

@@ -206,3 +206,5 @@ EQ_INLINE vx x_pair(const int16_t *w) { /* EQ_PACK weights for every token */
 }
 EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return _mm512_dpwssd_epi32(acc, x, w); }
 EQ_INLINE vf i_float(vi x) { return _mm512_cvtepi32_ps(x); }
+#define EQ_BYTE_PACK 4
+EQ_INLINE vi b_dot(vi acc, vx x, vx w) { return _mm512_dpbusd_epi32(acc, x, w); } /* bytes, x unsigned */

@@ -1,0 +1,62 @@
+/* The most multiply-adds that this variant can do: independent sums in registers, operands in the first cache.
+ * What is added up has a known total, so that a caller sees that the counted work was done. */
+
+#ifndef EQ_BYTE_PACK /* no instruction for bytes that beats the dot product of the kernels */
+#define EQ_BYTE_PACK EQ_PACK
+#define b_dot i_dot
+#endif
+#define PEAK_VECTOR 32 /* int16, and at least as many floats as any vector has */
+enum { PEAK_X = 3, PEAK_W = 4, PEAK_STEPS = 8 }; /* PEAK_X * PEAK_W sums: enough to hide the latency of each */
+
+/* Bytes, or int16 where the variant multiplies those: a product is 6. The result: products that were added. */
+static int64_t peak_bytes(int64_t rounds, double *total) {
+    _Alignas(64) int16_t x[PEAK_STEPS * PEAK_X * PEAK_VECTOR], w[PEAK_STEPS * PEAK_W * PEAK_VECTOR];
+    for (size_t i = 0; i < sizeof x / 2; i++) x[i] = EQ_BYTE_PACK == 4 ? 0x0303 : 3;
+    for (size_t i = 0; i < sizeof w / 2; i++) w[i] = EQ_BYTE_PACK == 4 ? 0x0202 : 2;
+    vi sum[PEAK_W][PEAK_X];
+    for (int i = 0; i < PEAK_W; i++)
+        for (int j = 0; j < PEAK_X; j++) sum[i][j] = i_zero();
+    for (int64_t r = 0; r < rounds; r++) {
+        const int step = (int)(r % PEAK_STEPS); /* new operands each time, or a compiler multiplies once for all */
+        vx a[PEAK_X];
+        for (int j = 0; j < PEAK_X; j++) a[j] = x_load(x + (step * PEAK_X + j) * PEAK_VECTOR);
+        for (int i = 0; i < PEAK_W; i++) {
+            const vx b = x_load(w + (step * PEAK_W + i) * PEAK_VECTOR);
+            for (int j = 0; j < PEAK_X; j++) sum[i][j] = b_dot(sum[i][j], a[j], b);
+        }
+    }
+    int32_t lanes[sizeof sum / 4];
+    memcpy(lanes, sum, sizeof sum);
+    *total = 0.0;
+    for (size_t i = 0; i < sizeof sum / 4; i++) *total += lanes[i];
+    return rounds * (int64_t)(sizeof sum / 4) * EQ_BYTE_PACK;
+}
+
+/* float32: a product is 1. */
+static int64_t peak_floats(int64_t rounds, double *total) {
+    _Alignas(64) float x[PEAK_STEPS * PEAK_X * PEAK_VECTOR], w[PEAK_STEPS * PEAK_W * PEAK_VECTOR];
+    for (size_t i = 0; i < sizeof x / 4; i++) x[i] = 2.0f;
+    for (size_t i = 0; i < sizeof w / 4; i++) w[i] = 0.5f;
+    vf sum[PEAK_W][PEAK_X];
+    for (int i = 0; i < PEAK_W; i++)
+        for (int j = 0; j < PEAK_X; j++) sum[i][j] = v_zero();
+    for (int64_t r = 0; r < rounds; r++) {
+        const int step = (int)(r % PEAK_STEPS);
+        vf a[PEAK_X];
+        for (int j = 0; j < PEAK_X; j++) a[j] = v_load(x + (step * PEAK_X + j) * PEAK_VECTOR);
+        for (int i = 0; i < PEAK_W; i++) {
+            const vf b = v_load(w + (step * PEAK_W + i) * PEAK_VECTOR);
+            for (int j = 0; j < PEAK_X; j++) sum[i][j] = v_fma(a[j], b, sum[i][j]);
+        }
+    }
+    float lanes[sizeof sum / 4];
+    memcpy(lanes, sum, sizeof sum);
+    *total = 0.0;
+    for (size_t i = 0; i < sizeof sum / 4; i++) *total += lanes[i];
+    return rounds * (int64_t)(sizeof sum / 4);
+}
+
+/* Totals are exact up to EQ_PEAK_ROUNDS rounds: a lane gets 24 and 1 a round. */
+static int64_t peak(int32_t kind, int64_t rounds, double *total) {
+    return kind == EQ_PEAK_INT8 ? peak_bytes(rounds, total) : peak_floats(rounds, total);
+}
