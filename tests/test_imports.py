@@ -63,8 +63,15 @@ def test_no_backend_knows_an_architecture_and_no_architecture_a_backend() -> Non
         assert "backends" not in imported(path)
 
 
+def test_only_its_command_imports_the_bench() -> None:
+    for path in (ROOT / "edgeq").rglob("*.py"):
+        relative = path.relative_to(ROOT / "edgeq").as_posix()
+        assert "bench" not in imported(path) or relative == "cli/bench.py" or relative.startswith("bench/"), relative
+
+
 def test_only_backends_gguf_and_tools_touch_the_library() -> None:
-    allowed = {"backends/native.py", "backends/numba.py", "gguf", "_lib.py", "cli/doctor.py", "backends/__init__.py"}
+    allowed = {"backends/native.py", "backends/numba.py", "gguf", "_lib.py", "cli/doctor.py", "backends/__init__.py",
+               "bench"}
     for path in (ROOT / "edgeq").rglob("*.py"):
         relative = path.relative_to(ROOT / "edgeq").as_posix()
         if "_lib" in imported(path):

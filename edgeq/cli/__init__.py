@@ -23,6 +23,7 @@ COMMANDS = {
     "tokenize": "text to token ids or pieces",
     "pull": "fetch a model by name, from the hub or from a URL",
     "gguf": "check GGUF files",
+    "bench": "how fast edgeq and other engines are here, and how far from the limit",
     "doctor": "what this machine and this installation can do",
 }
 INTERRUPTED, NO_READER = 130, 141

@@ -4,6 +4,7 @@
 #include "kernels/formats.inc.h"
 #include "kernels/linear.inc.h"
 #include "kernels/attend.inc.h"
+#include "kernels/peak.inc.h"
 
 #define EQ_PASTE(a, b) a##b
 #define EQ_NAME(a, b) EQ_PASTE(a, b)
@@ -12,4 +13,5 @@
 
 const eq_kernels EQ_NAME(eq_kernels_, EQ_VARIANT) = {
     EQ_STRING(EQ_VARIANT), EQ_BLOCK_TOKENS, EQ_WORKS, linear, quantize, rms_norm, rope, glu, add, turn, softcap, kv_store, attend,
+    peak,
 };

@@ -113,6 +113,16 @@ def test_the_best_variant_runs_when_none_is_forced(fmt: str, cpu: str, drivers: 
     assert driver.ran == BEST[cpu]
 
 
+def test_peak_products_are_counted(isa: Driver) -> None:
+    """Products of bytes (or int16) and of floats that one step adds up in each of its 12 sums."""
+    lanes = {"scalar": (4, 1), "neon": (16, 4), "neondot": (16, 4)}[str(isa.isa)]
+    for kind, each, width in zip((0, 1), (6.0, 1.0), lanes, strict=True):
+        answer = isa.ask("m", name(isa.isa), struct.pack("<2q", kind, 1001))
+        products, total = struct.unpack("<qd", b"".join(answer))
+        assert products == 2 * 1001 * 12 * width
+        assert total == each * products
+
+
 def test_a_variant_that_the_processor_lacks_is_refused(drivers: dict[str, Driver]) -> None:
     lone = Driver(*drivers[OLD].command)  # the program ends
     lone.isa = "neondot"

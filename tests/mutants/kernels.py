@@ -287,4 +287,28 @@ ELEMENTWISE: list[Mutant] = [
     ),
 ]  # fmt: skip
 
-MUTANTS = [*LAYOUTS, *ROWS, *PAIRS, *ATTENTION, *ROUNDING, *ELEMENTWISE]
+MEASURE = "tests/bench/test_bench_measure.py"
+PEAK: list[Mutant] = [
+    *avx2("peak.inc.h").asking(f"{MEASURE} -k 'avx2 or limit'")(
+        ("peak_bytes", "memset(w, 2", "memset(w, 1", "products of 3"),
+        ("peak_bytes", "PEAK_X; j++) sum[i][j] = i_dot", "PEAK_X - 1; j++) sum[i][j] = i_dot", "a third left out"),
+        ("peak_bytes", "* EQ_VL * 4;", "* EQ_VL * 2;", "half of the products counted"),
+        ("peak_floats", "w[i] = 0.5f", "w[i] = 0.25f", "products of a half"),
+        ("peak_floats", "i < PEAK_W; i++) {", "i < PEAK_W - 1; i++) {", "a fourth left out"),
+        ("peak", "kind == EQ_PEAK_INT8", "kind != EQ_PEAK_INT8", "kinds swapped"),
+    ),
+    *In("kernels: native", "native/measure.c", (MEASURE,), ("native/measure.c",))(
+        ("read_part", "h += p[7]", "h += p[6]", "a word of eight read twice"),
+        ("read_part", "(thread + 1) / threads * LINE", "thread / threads * LINE + LINE", "one line of each part"),
+        ("eq_measure_read", "(uintptr_t)data % 8", "(uintptr_t)data % 4", "words that are not aligned"),
+        ("eq_measure_read", "nbytes < 0 || ", "", "negative sizes"),
+        ("eq_measure_read", "nbytes % (8 * LINE)", "nbytes % LINE", "part of a line left out"),
+        ("eq_measure_peak", "rounds < 0 || ", "", "negative rounds"),
+        ("eq_measure_peak", "rounds > EQ_PEAK_ROUNDS", "rounds > 2 * EQ_PEAK_ROUNDS", "sums that are not exact"),
+        ("eq_measure_peak", "products += call.products[t]", "products = call.products[t]", "the last thread's alone"),
+        ("peak_part", "call->rounds,", "call->rounds / (thread + 1),", "other threads do less"),
+        ("eq_measure_chain", "x += x >> 3 | 1", "x += x >> 3", "stays at its start"),
+    ),
+]  # fmt: skip
+
+MUTANTS = [*LAYOUTS, *ROWS, *PAIRS, *ATTENTION, *ROUNDING, *ELEMENTWISE, *PEAK]

@@ -343,4 +343,13 @@ NEON: list[Mutant] = [
     ),
 ]  # fmt: skip
 
-MUTANTS = [*simple(), *SCALAR, *AVX2, *AVX512, *NEON]
+MEASURE = "tests/bench/test_bench_measure.py"
+BYTES: list[Mutant] = [
+    *In("kernels: avx2 vocabulary", "native/simd/avx2.h", (f"{MEASURE} -k avx2",), ("native/isa/avx2.c",), ("avx2",))(
+        ("b_dot", "set1_epi16(1)", "set_epi32(1, 1, 1, 1, 1, 1, 1, 1)", "second pair of bytes lost")),
+    *In("kernels: avx512vnni vocabulary", "native/simd/avx512.h", (f"{MEASURE} -k avx512vnni",),
+        ("native/isa/avx512vnni.c",), ("avx512vnni",))(
+        ("b_dot", "(acc, x, w)", "(acc, w, w)", "weights squared")),
+]  # fmt: skip
+
+MUTANTS = [*simple(), *SCALAR, *AVX2, *AVX512, *NEON, *BYTES]

@@ -205,6 +205,18 @@ static void info(message *m) {
     for (int64_t i = 0; i < names; i++) give_text(eq_isa_name(next_name(m)));
 }
 
+/* m: name of an ISA, int64 kind and rounds -> int64 products by two threads, double total */
+static void measure(message *m) {
+    const char *isa = next_name(m);
+    int64_t given[2], count = 2;
+    double total = 0.0;
+    memcpy(given, next_exact(m, sizeof given), sizeof given);
+    int64_t products = eq_measure_peak(pool_of(2), isa, (int32_t)given[0], given[1], &total);
+    give(&count, 8);
+    give_blob(&products, 8);
+    give_blob(&total, 8);
+}
+
 int main(void) {
     message m;
     while (next_message(&m)) {
@@ -214,6 +226,7 @@ int main(void) {
             case 'h': halves(&m); break;
             case 's': scan(&m); break;
             case 'i': info(&m); break;
+            case 'm': measure(&m); break;
             default: fail("unknown kind of request");
         }
         if (m.next != m.count) fail("too many blobs");

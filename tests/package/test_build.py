@@ -44,7 +44,7 @@ def copy(built: Path, tmp_path: Path) -> Path:
 def test_the_library_loads(built: Path) -> None:
     assert tree.ask(built, STATE) == "True None"
     code = "from edgeq._lib import lib as l; print(l.eq_abi_version(), l.EQ_SECOND, l.EQ_ONE, l.eq_scan(b'*'))"
-    assert tree.ask(built, code) == "1 2 1 42"
+    assert tree.ask(built, code) == f"{_lib.ABI} 2 1 42"
     note = json.loads((built / "edgeq/_native/build.json").read_text())
     assert note["library"] == LIBRARY
     assert "-ffp-contract=off" in note["flags"] or "/fp:precise" in note["flags"]
@@ -69,7 +69,7 @@ def test_only_what_changed_is_compiled_again(copy: Path) -> None:
     assert tree.build(copy).stdout.count("  cc ") == 0
     tree.write_source(copy, version=7)
     assert [line for line in tree.build(copy).stdout.splitlines() if "cc" in line] == ["  cc native/tiny.c"]
-    assert "interface version 7, this edgeq needs 1" in tree.ask(copy, STATE)
+    assert f"interface version 7, this edgeq needs {_lib.ABI}" in tree.ask(copy, STATE)
     header = copy / "native/ops.gen.h"
     header.write_text(header.read_text() + "enum eq_new { EQ_NEW = 5 };\n")
     out = tree.build(copy).stdout
@@ -110,7 +110,7 @@ def test_a_library_of_another_layout_is_refused(copy: Path, layout: str, said: s
 
 @with_compiler
 def test_asking_for_an_unusable_library_raises_backend_error(copy: Path) -> None:
-    tree.write_source(copy, version=2)
+    tree.write_source(copy, version=_lib.ABI + 1)
     tree.build(copy)
     code = (
         "from edgeq import _lib, errors\n"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edgeq._lib import ABI
+
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
     *("pyproject.toml", "setup.cfg", "LICENSE", "models/registry.toml"),
@@ -67,7 +69,7 @@ def make(root: Path) -> Path:
     return root
 
 
-def write_source(root: Path, version: int = 1, layout: str = LAYOUT) -> None:
+def write_source(root: Path, version: int = ABI, layout: str = LAYOUT) -> None:
     (root / "native/tiny.c").write_text(SOURCE % {"version": version, "layout": layout})
 
 

@@ -1,0 +1,59 @@
+/* The most multiply-adds that this variant can do: independent sums in registers, operands in the first cache.
+ * What is added up has a known total, so that a caller sees that the counted work was done. */
+
+#define PEAK_VECTOR 64 /* bytes: at least as many as any vector has */
+enum { PEAK_X = 3, PEAK_W = 4, PEAK_STEPS = 8 }; /* PEAK_X * PEAK_W sums: enough to hide the latency of each */
+
+/* Bytes: a product is 6. The result: products that were added. */
+static int64_t peak_bytes(int64_t rounds, double *total) {
+    _Alignas(64) int8_t x[PEAK_STEPS * PEAK_X * PEAK_VECTOR];
+    uint8_t w[PEAK_STEPS * PEAK_W * 4];
+    memset(x, 3, sizeof x);
+    memset(w, 2, sizeof w);
+    vi sum[PEAK_W][PEAK_X];
+    for (int i = 0; i < PEAK_W; i++)
+        for (int j = 0; j < PEAK_X; j++) sum[i][j] = i_zero();
+    for (int64_t r = 0; r < rounds; r++) {
+        const int step = (int)(r % PEAK_STEPS); /* new operands each time, or a compiler multiplies once for all */
+        vx a[PEAK_X];
+        for (int j = 0; j < PEAK_X; j++) a[j] = x_load(x + (step * PEAK_X + j) * PEAK_VECTOR);
+        for (int i = 0; i < PEAK_W; i++) {
+            const vw b = x_four(w + (step * PEAK_W + i) * 4);
+            for (int j = 0; j < PEAK_X; j++) sum[i][j] = i_dot(sum[i][j], b, a[j]);
+        }
+    }
+    int32_t lanes[sizeof sum / 4];
+    memcpy(lanes, sum, sizeof sum);
+    *total = 0.0;
+    for (size_t i = 0; i < sizeof sum / 4; i++) *total += lanes[i];
+    return rounds * PEAK_W * PEAK_X * EQ_VL * 4;
+}
+
+/* float32: a product is 1. */
+static int64_t peak_floats(int64_t rounds, double *total) {
+    _Alignas(64) float x[PEAK_STEPS * PEAK_X * PEAK_VECTOR / 4], w[PEAK_STEPS * PEAK_W * PEAK_VECTOR / 4];
+    for (size_t i = 0; i < sizeof x / 4; i++) x[i] = 2.0f;
+    for (size_t i = 0; i < sizeof w / 4; i++) w[i] = 0.5f;
+    vf sum[PEAK_W][PEAK_X];
+    for (int i = 0; i < PEAK_W; i++)
+        for (int j = 0; j < PEAK_X; j++) sum[i][j] = v_zero();
+    for (int64_t r = 0; r < rounds; r++) {
+        const int step = (int)(r % PEAK_STEPS);
+        vf a[PEAK_X];
+        for (int j = 0; j < PEAK_X; j++) a[j] = v_load(x + (step * PEAK_X + j) * PEAK_VECTOR / 4);
+        for (int i = 0; i < PEAK_W; i++) {
+            const vf b = v_load(w + (step * PEAK_W + i) * PEAK_VECTOR / 4);
+            for (int j = 0; j < PEAK_X; j++) sum[i][j] = v_fma(a[j], b, sum[i][j]);
+        }
+    }
+    float lanes[sizeof sum / 4];
+    memcpy(lanes, sum, sizeof sum);
+    *total = 0.0;
+    for (size_t i = 0; i < sizeof sum / 4; i++) *total += lanes[i];
+    return rounds * (int64_t)(sizeof sum / 4);
+}
+
+/* Totals are exact up to EQ_PEAK_ROUNDS rounds: a lane gets 24 and 1 a round. */
+static int64_t peak(int32_t kind, int64_t rounds, double *total) {
+    return kind == EQ_PEAK_INT8 ? peak_bytes(rounds, total) : peak_floats(rounds, total);
+}
