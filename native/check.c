@@ -185,7 +185,7 @@ static void check_buffer(check *c, int32_t handle) {
     const eq_buffer *b = &c->p->buffers[handle];
     if (b->width < 1 || b->width > 1 << 30) wrong(c, "width of a buffer", b->width, 1);
     if (b->outputs != 0 && b->outputs != 1) wrong(c, "kind of rows", b->outputs, 1);
-    if (b->offset >= 0 && (b->offset % 32 || b->offset > c->p->arena - b->width)) wrong(c, "offset of a buffer", b->offset, 0);
+    if (b->offset >= 0 && (b->offset % 128 || b->offset > c->p->arena - b->width)) wrong(c, "offset of a buffer", b->offset, 0);
     int returned = 0;
     for (int32_t i = 0; i < c->p->n_outputs; i++) returned |= c->p->outputs[i] == handle;
     if (b->offset < -1 || (b->offset == -1 && !returned)) wrong(c, "offset of a buffer", b->offset, 0);

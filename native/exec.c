@@ -95,6 +95,9 @@ static void *copied(const void *from, int64_t count, int64_t size) {
 static int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static int64_t claims_row(const eq_exec *e) { return padded(e->n_stages, 64 / (int64_t)sizeof(atomic_int)); }
 
+/* Rows that kernels for few tokens can be given. */
+static int64_t quad_rows(const eq_exec *e) { return e->program.reproducible ? e->rows : EQ_SMALL_BATCH; }
+
 int64_t eq_tile_bytes(const eq_exec *e) {
     int64_t rows = e->max_head_dim > 2 * EQ_ROW_STEP ? e->max_head_dim : 2 * EQ_ROW_STEP;
     int64_t linear = rows * e->rows + EQ_SMALL_BATCH * (int64_t)e->max_head_dim, attention = (int64_t)EQ_MAX_QUERIES * e->max_head_dim;
@@ -130,7 +133,8 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
     for (int32_t i = 0; ok && i < p->n_caches; i++)
         if (p->caches[i].head_dim > e->max_head_dim) e->max_head_dim = p->caches[i].head_dim;
     e->rows = padded(p->chunk, 64);
-    e->arena_bytes = padded(p->arena, 32) * e->rows * (4 + 2) + padded(p->arena, 32) / 32 * e->rows * 24 + 4096;
+    e->arena_bytes = padded(p->arena, 32) * e->rows * (4 + 2) + padded(p->arena, 32) / 32 * e->rows * 24 + 4096
+                     + (padded(p->arena, 128) / 128 + 1) * quad_rows(e) * EQ_QUADS_ROOM;
     int64_t attend = EQ_ATTEND_SCRATCH(e->max_head_dim) + EQ_MAX_QUERIES * ((int64_t)e->max_head_dim * 4 + 64);
     int64_t extra = attend > EQ_LINEAR_SCRATCH ? attend : EQ_LINEAR_SCRATCH;
     e->thread_bytes = eq_tile_bytes(e) + padded(extra, 64) + 4096;
@@ -187,7 +191,8 @@ eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
     int32_t rows = b->outputs ? c->batch->n_outputs : c->batch->n_tokens;
     float *scale = (float *)(q + 2 * floats) + at / 32, *sum = (float *)(q + 2 * floats) + floats / 32 + at / 16;
     float *sum32 = scale + 3 * (floats / 32), *lost = sum32 + floats / 32, *power = lost + floats / 32;
-    eq_act a = {c->buffers[buffer], (int16_t *)q + at, scale, sum, sum32, lost, power, rows, b->width, 0};
+    int8_t *quads = (int8_t *)(q + 2 * floats + 24 * (floats / 32)) + b->offset / 128 * quad_rows(e) * EQ_QUADS_ROOM;
+    eq_act a = {c->buffers[buffer], (int16_t *)q + at, scale, sum, sum32, lost, power, quads, rows, b->width, 0};
     a.packed = rows > EQ_SMALL_BATCH && !e->program.reproducible;
     return a;
 }

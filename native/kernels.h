@@ -25,6 +25,7 @@ typedef struct {
     float *sum32;
     float *lost;  /* packed only */
     float *power;
+    int8_t *quads; /* natural only: an order of four groups that some variants keep too */
     int32_t tokens;
     int32_t width;
     int32_t packed;
@@ -33,6 +34,7 @@ typedef struct {
 /* Dot products of rows [row0, row1) with all tokens: tile [(row - row0) * tokens + t]. At most EQ_ROW_STEP rows.
  * scratch: EQ_LINEAR_SCRATCH bytes, 64-byte aligned, private to the thread. */
 typedef void (*eq_linear_fn)(const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile, void *scratch);
+#define EQ_QUADS_ROOM 320 /* bytes of `quads` for four groups of a token */
 #define EQ_LINEAR_SCRATCH (96 * 1024)
 
 /* Attention of `queries` rows q [queries][E] against positions [first, last] of one sequence and key/value head, each

@@ -9,7 +9,7 @@ from bisect import insort
 
 from edgeq.program import Program
 
-ALIGN = 32  # floats: two cache lines, and one group of rounded activations
+ALIGN = 128  # floats: four groups of rounded activations, which some kernels take together
 
 
 def place(program: Program) -> tuple[list[int], int]:

@@ -11,6 +11,11 @@ typedef w64 (*eq_pair_fn)(const uint8_t *b0, const uint8_t *b1, int j);
 #else
 typedef void *eq_pair_fn;
 #endif
+#ifdef EQ_QUADS
+typedef w128 (*eq_quad_fn)(const uint8_t *p, int blocks, vf *d, vf *m);
+#else
+typedef void *eq_quad_fn;
+#endif
 
 typedef struct { /* a format, known when the kernel is compiled */
     int groups;      /* of 32 weights in a block */
@@ -22,6 +27,7 @@ typedef struct { /* a format, known when the kernel is compiled */
     eq_scales_fn scales;
     eq_values_fn values;
     eq_pair_fn pairs; /* weights of two blocks at once, where the vocabulary has pairs */
+    eq_quad_fn quads; /* and of four blocks of 32 */
     eq_group_fn any;  /* the scalar definition instead of scales and values */
 } eq_layout;
 
@@ -120,6 +126,7 @@ EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *
 
 #ifdef EQ_PAIRS
 #include "kernels/pairs.inc.h"
+#include "kernels/quads.inc.h"
 #endif
 #include "kernels/panel.inc.h"
 
@@ -197,6 +204,9 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
             int32_t sums[2];
             w_sums(q, sums);
             EQ_ARRANGE(q);
+#ifdef EQ_QUADS
+            x_place(q, k / 32, a->quads + t * ((groups + 3) / 4) * EQ_QUAD_BYTES);
+#endif
             memcpy(a->q + t * width + k, q, sizeof q);
             a->scale[g] = scale;
             a->sum32[g] = scale * (float)(sums[0] + sums[1]);
@@ -216,11 +226,15 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)
 
 #ifdef EQ_PAIRS
-#define EQ_BY_ROWS pairs_linear
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_pairs, NULL}
+#define EQ_BY_ROWS(f, ...)                              \
+    do {                                                \
+        if (f.quads) quads_linear(f, __VA_ARGS__);      \
+        else pairs_linear(f, __VA_ARGS__);              \
+    } while (0)
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_pairs, name##_quads, NULL}
 #else
 #define EQ_BY_ROWS rows_linear
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL}
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL}
 #endif
 #define EQ_DEFINE(name, ...)                                                                                           \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
@@ -237,7 +251,7 @@ EQ_FORMATS(EQ_DEFINE)
 
 /* The rest: layout from the format's table, weights through its scalar definition. */
 static eq_layout any_layout(int32_t type) {
-    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, 128, 8, NULL, NULL, NULL, eq_format_group(type)};
+    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, 128, 8, NULL, NULL, NULL, NULL, eq_format_group(type)};
 }
 static void any_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
     (void)scratch;

@@ -212,6 +212,82 @@ EQ_INLINE vf v_choose2(vf x, const int32_t *lanes, vf y) { /* lanes from 16 on: 
 }
 EQ_INLINE v8 v_row(vf x, int second) { return second ? _mm512_extractf32x8_ps(x, 1) : _mm512_castps512_ps256(x); }
 EQ_INLINE float v8_first(v8 x) { return _mm256_cvtss_f32(x); }
+
+/* --- four blocks of 32 weights of one row ------------------------------------------------------------------------- */
+#define EQ_QUADS 1
+#define EQ_QUAD_BYTES 320 /* activations of four groups: high bytes of the first 16 of each, of the last 16, low bytes
+                           * alike, then the sum of what each lane of a dot product multiplies */
+typedef struct { __m512i first, last; } w128; /* weights 0 to 15 of each block, and 16 to 31 */
+typedef struct { __m512i high[2], low[2], start; } x128;
+
+EQ_INLINE w128 q_begin(const uint8_t *p, int bytes, int blocks, int second) { /* 64 bytes from p, and from p + second */
+    if (blocks == 4) return (w128){_mm512_loadu_si512(p), _mm512_loadu_si512(p + second)};
+    int words = blocks * bytes / 2, more = words - second / 2; /* nothing behind the last block is read */
+    __mmask32 a = words < 32 ? (1u << words) - 1 : ~0u, b = more <= 0 ? 0 : more < 32 ? (1u << more) - 1 : ~0u;
+    return (w128){_mm512_maskz_loadu_epi16(a, p), _mm512_maskz_loadu_epi16(b, p + second)};
+}
+EQ_INLINE void q_heads(w128 ends, const uint16_t *words, vf *d, vf *m) {
+    __m512i x = _mm512_permutex2var_epi16(ends.first, _mm512_loadu_si512(words), ends.last);
+    *d = _mm512_cvtph_ps(_mm512_castsi512_si256(x));
+    *m = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1));
+}
+EQ_INLINE __m512i q_gather(const uint8_t *p, int64_t bytes, int blocks) { /* 16 bytes of each; for a missing one the last's */
+    int64_t b = blocks > 1 ? bytes : 0, c = blocks > 2 ? 2 * bytes : b, d = blocks > 3 ? 3 * bytes : c;
+    __m512i x = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
+    x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)(p + b)));
+    x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)(p + c)));
+    return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)(p + d)));
+}
+EQ_INLINE w128 q_nibbles(__m512i x) {
+    const __m512i low = _mm512_set1_epi8(15);
+    return (w128){_mm512_and_si512(x, low), _mm512_and_si512(_mm512_srli_epi16(x, 4), low)};
+}
+EQ_INLINE w128 q_signed(__m512i first, __m512i last) {
+    const __m512i sign = _mm512_set1_epi8((char)0x80);
+    return (w128){_mm512_xor_si512(first, sign), _mm512_xor_si512(last, sign)};
+}
+EQ_INLINE w128 q_table(w128 w, const uint8_t *table) {
+    __m512i t = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
+    return (w128){_mm512_shuffle_epi8(t, w.first), _mm512_shuffle_epi8(t, w.last)};
+}
+EQ_INLINE w128 q_add_if(w128 w, w128 ends, const uint16_t *words, int n) { /* a bit of 32 for each weight of a block */
+    const __m512i bits = _mm512_set1_epi64((int64_t)0x8040201008040201);
+    const __m512i byte = _mm512_broadcast_i32x4(_mm_set_epi8(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0));
+    __m512i x = _mm512_permutex2var_epi16(ends.first, _mm512_loadu_si512(words), ends.last), v = _mm512_set1_epi8((char)n);
+    __mmask64 first = _mm512_test_epi8_mask(_mm512_shuffle_epi8(x, byte), bits);
+    __mmask64 last = _mm512_test_epi8_mask(_mm512_shuffle_epi8(x, _mm512_add_epi8(byte, _mm512_set1_epi8(2))), bits);
+    return (w128){_mm512_mask_add_epi8(w.first, first, w.first, v), _mm512_mask_add_epi8(w.last, last, w.last, v)};
+}
+EQ_INLINE x128 x_quad(const int8_t *q, int offset) {
+    __m512i start = _mm512_setzero_si512();
+    if (offset) start = _mm512_sub_epi32(start, _mm512_mullo_epi32(_mm512_loadu_si512(q + 256), _mm512_set1_epi32(offset)));
+    return (x128){{_mm512_loadu_si512(q), _mm512_loadu_si512(q + 64)}, {_mm512_loadu_si512(q + 128), _mm512_loadu_si512(q + 192)}, start};
+}
+/* 32 activations, high bytes and then low ones, into the place of group `g` of four */
+EQ_INLINE void x_place(const int16_t *q, int64_t g, int8_t *quads) {
+    const __m256i one = _mm256_set1_epi8(1), zero = _mm256_setzero_si256();
+    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 16;
+    __m256i high = _mm256_loadu_si256((const __m256i *)q), low = _mm256_loadu_si256((const __m256i *)(q + 16));
+    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(high));
+    _mm_storeu_si128((__m128i *)(to + 64), _mm256_extracti128_si256(high, 1));
+    _mm_storeu_si128((__m128i *)(to + 128), _mm256_castsi256_si128(low));
+    _mm_storeu_si128((__m128i *)(to + 192), _mm256_extracti128_si256(low, 1));
+    __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(_mm256_dpbusd_epi32(zero, one, high), 8), _mm256_dpbusd_epi32(zero, one, low));
+    _mm_storeu_si128((__m128i *)(to + 256), _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1)));
+}
+EQ_INLINE vf q_dot(w128 w, x128 x) {
+    __m512i high = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), w.first, x.high[0]), w.last, x.high[1]);
+    __m512i low = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(x.start, w.first, x.low[0]), w.last, x.low[1]);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
+}
+EQ_INLINE vf x_four_floats(const float *x, int blocks, __mmask16 lanes) { /* one for the four lanes of each block */
+    const __m512i four = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    __m128 v = blocks == 4 ? _mm_loadu_ps(x) : _mm_maskz_loadu_ps((__mmask8)((1 << blocks) - 1), x);
+    return _mm512_maskz_permutexvar_ps(lanes, four, _mm512_castps128_ps512(v));
+}
+EQ_INLINE vf x_each(const float *x, int blocks) { return x_four_floats(x, blocks, 0xFFFF); }
+EQ_INLINE vf x_once(const float *x, int blocks) { return x_four_floats(x, blocks, 0x1111); } /* in the first lane of four */
+
 EQ_INLINE float v_largest32(const float *x) { /* magnitude; NaN if one is not finite */
     const __m512i sign = _mm512_set1_epi32((int)0x80000000);
     __m512i a = _mm512_andnot_si512(sign, _mm512_loadu_si512(x)), b = _mm512_andnot_si512(sign, _mm512_loadu_si512(x + 16));

@@ -70,7 +70,7 @@ static void linear(const eq_kernels *k, int type, int packed, int64_t first, int
     for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)(rand() >> 7);
     eq_tensor w = {data, bytes, rows, cols, type, 0};
     eq_act a = {floats(tokens * cols), buffer(2 * room), buffer(room / 32 * 4), buffer(room / 16 * 4), buffer(room / 32 * 4),
-                buffer(room / 32 * 4), buffer(room / 32 * 4), tokens, (int32_t)cols, packed};
+                buffer(room / 32 * 4), buffer(room / 32 * 4), buffer(tokens * ((cols + 127) / 128) * EQ_QUADS_ROOM), tokens, (int32_t)cols, packed};
     float *tile = buffer(4 * (rows - first) * tokens);
     if (eq_format_group(type)) {
         k->quantize(&a, 0, tokens, 0, 32);

@@ -1,0 +1,127 @@
+/* Rows for formats whose blocks are 32 weights, for a vocabulary with EQ_QUADS: four blocks of a row at a time. Sixteen
+ * lanes hold the sums of four blocks, so that scales and mins of all four are applied at once. Integers are exact. */
+
+/* Step s, `blocks` blocks, of `rows` rows with `count` tokens from `first`. */
+EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *a, int64_t s, const int blocks, const int rows,
+                          int first, const int count, int64_t ahead, vf (*acc)[4]) {
+    const int64_t groups = a->width / 32, stride = groups * f.block_bytes, steps = (groups + 3) / 4;
+    x128 x[4];
+    vf scale[4], sum[4];
+    for (int t = 0; t < count; t++) {
+        x[t] = x_quad(a->quads + ((first + t) * steps + s) * EQ_QUAD_BYTES, f.offset);
+        scale[t] = x_each(a->scale + (first + t) * groups + 4 * s, blocks);
+        if (f.mins) sum[t] = x_once(a->sum32 + (first + t) * groups + 4 * s, blocks);
+    }
+    for (int r = 0; r < rows; r++) {
+        const uint8_t *block = data + r * stride + 4 * s * f.block_bytes;
+        for (int64_t i = 0; i < 4 * f.block_bytes; i += 64) EQ_PREFETCH(block + i + ahead);
+        vf d, m;
+        w128 v = f.quads(block, blocks, &d, &m);
+        for (int t = 0; t < count; t++) {
+            acc[r][t] = v_fma(q_dot(v, x[t]), v_mul(d, scale[t]), acc[r][t]);
+            if (f.mins) acc[r][t] = v_fma(m, sum[t], acc[r][t]);
+        }
+    }
+}
+
+/* `rows` rows with `count` tokens from `first`. */
+EQ_INLINE void quads_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
+                           const int count, float *tile) {
+    int64_t groups = a->width / 32, stride = groups * f.block_bytes, whole = groups / 4;
+    const uint8_t *data = (const uint8_t *)w->data + row * stride;
+    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 8 KB later */
+    int64_t ahead = (EQ_AHEAD / (EQ_ROWS * stride) + 1) * EQ_ROWS * stride;
+    vf acc[EQ_ROWS][4];
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < count; t++) acc[r][t] = v_zero();
+    for (int64_t s = 0; s < whole; s++) quads_step(f, data, a, s, 4, rows, first, count, ahead, acc);
+    if (groups % 4 == 1) quads_step(f, data, a, whole, 1, rows, first, count, ahead, acc);
+    else if (groups % 4 == 2) quads_step(f, data, a, whole, 2, rows, first, count, ahead, acc);
+    else if (groups % 4 == 3) quads_step(f, data, a, whole, 3, rows, first, count, ahead, acc);
+    for (int r = 0; r < rows; r++)
+        for (int t = 0; t < count; t++) tile[r * a->tokens + first + t] = v_sum(acc[r][t]);
+}
+
+EQ_INLINE void quads_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+    for (int64_t row = row0; row < row1;) {
+        int rows = row1 - row >= EQ_ROWS ? EQ_ROWS : 1;
+        float *out = tile + (row - row0) * a->tokens;
+        for (int t = 0; t < a->tokens;) {
+            int left = a->tokens - t;
+            if (rows == EQ_ROWS && left >= 4) quads_block(f, w, a, row, EQ_ROWS, t, 4, out), t += 4;
+            else if (rows == EQ_ROWS && left >= 2) quads_block(f, w, a, row, EQ_ROWS, t, 2, out), t += 2;
+            else if (rows == EQ_ROWS) quads_block(f, w, a, row, EQ_ROWS, t, 1, out), t += 1;
+            else quads_block(f, w, a, row, 1, t, 1, out), t += 1;
+        }
+        row += rows;
+    }
+}
+
+/* --- four blocks as unsigned bytes, with their scales and mins; the layouts are those of formats.inc.h --------------- */
+
+/* Where 16-bit word `word` of block i is in two loads of 64 bytes, from the first block's begin and from byte `second` */
+#define EQ_WORD(i, bytes, second, word) \
+    (i * bytes + 2 * word + 2 <= 64 ? i * bytes / 2 + word : 32 + (i * bytes - second) / 2 + word)
+#define EQ_FOUR(i, bytes, second, word)                                                       \
+    EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, word), \
+        EQ_WORD(i, bytes, second, word)
+#define EQ_ALL(bytes, second, word) \
+    EQ_FOUR(0, bytes, second, word), EQ_FOUR(1, bytes, second, word), EQ_FOUR(2, bytes, second, word), EQ_FOUR(3, bytes, second, word)
+/* the scale in 4 lanes for each block, then what follows it */
+#define EQ_HEADS(name, bytes, second) \
+    static const uint16_t name##_heads[32] = {EQ_ALL(bytes, second, 0), EQ_ALL(bytes, second, 1)}
+EQ_HEADS(q4_0, 18, 8);
+EQ_HEADS(q4_1, 20, 16);
+EQ_HEADS(q5_0, 22, 24);
+EQ_HEADS(q5_1, 24, 32);
+EQ_HEADS(q8_0, 34, 68);
+#undef EQ_HEADS
+#define EQ_TWICE(i, bytes, second, word) EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, (word + 1))
+#define EQ_EIGHT(i, bytes, second, word)                                        \
+    EQ_TWICE(i, bytes, second, word), EQ_TWICE(i, bytes, second, word), EQ_TWICE(i, bytes, second, word), \
+        EQ_TWICE(i, bytes, second, word)
+#define EQ_FIFTH(name, bytes, second, word)                                                                       \
+    static const uint16_t name##_fifth[32] = {EQ_EIGHT(0, bytes, second, word), EQ_EIGHT(1, bytes, second, word), \
+                                              EQ_EIGHT(2, bytes, second, word), EQ_EIGHT(3, bytes, second, word)}
+EQ_FIFTH(q5_0, 22, 24, 1);
+EQ_FIFTH(q5_1, 24, 32, 2);
+#undef EQ_FIFTH
+#undef EQ_EIGHT
+#undef EQ_TWICE
+#undef EQ_ALL
+#undef EQ_FOUR
+#undef EQ_WORD
+
+EQ_INLINE w128 q4_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
+    q_heads(q_begin(p, 18, blocks, 8), q4_0_heads, d, m);
+    return q_nibbles(q_gather(p + 2, 18, blocks));
+}
+EQ_INLINE w128 q4_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
+    q_heads(q_begin(p, 20, blocks, 16), q4_1_heads, d, m);
+    return q_nibbles(q_gather(p + 4, 20, blocks));
+}
+EQ_INLINE w128 q5_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
+    w128 ends = q_begin(p, 22, blocks, 24);
+    q_heads(ends, q5_0_heads, d, m);
+    return q_add_if(q_nibbles(q_gather(p + 6, 22, blocks)), ends, q5_0_fifth, 16);
+}
+EQ_INLINE w128 q5_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
+    w128 ends = q_begin(p, 24, blocks, 32);
+    q_heads(ends, q5_1_heads, d, m);
+    return q_add_if(q_nibbles(q_gather(p + 8, 24, blocks)), ends, q5_1_fifth, 16);
+}
+EQ_INLINE w128 q8_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
+    q_heads(q_begin(p, 34, blocks, 68), q8_0_heads, d, m);
+    return q_signed(q_gather(p + 2, 34, blocks), q_gather(p + 18, 34, blocks));
+}
+EQ_INLINE w128 iq4_nl_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
+    w128 x = q4_0_quads(p, blocks, d, m);
+    return q_table(x, iq4_unsigned);
+}
+/* blocks of 256 have none */
+#define q2_k_quads NULL
+#define q3_k_quads NULL
+#define q4_k_quads NULL
+#define q5_k_quads NULL
+#define q6_k_quads NULL
+#define iq4_xs_quads NULL
