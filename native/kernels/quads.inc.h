@@ -1,9 +1,11 @@
 /* Rows for formats whose blocks are 32 weights, for a vocabulary with EQ_QUADS: four blocks of a row at a time. Sixteen
  * lanes hold the sums of four blocks, so that scales and mins of all four are applied at once. Integers are exact. */
 
+#define EQ_QUADS_AHEAD 8192 /* bytes, asked for in the order of memory, though rows are read side by side */
+
 /* Step s, `blocks` blocks, of `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *a, int64_t s, const int blocks, const int rows,
-                          int first, const int count, int64_t ahead, vf (*acc)[4]) {
+                          int first, const int count, vf (*acc)[4]) {
     const int64_t groups = a->width / 32, stride = groups * f.block_bytes, steps = (groups + 3) / 4;
     x128 x[4];
     vf scale[4], sum[4];
@@ -14,7 +16,8 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *
     }
     for (int r = 0; r < rows; r++) {
         const uint8_t *block = data + r * stride + 4 * s * f.block_bytes;
-        for (int64_t i = 0; i < 4 * f.block_bytes; i += 64) EQ_PREFETCH(block + i + ahead);
+        for (int64_t i = 0; i < 4 * f.block_bytes; i += 64)
+            EQ_PREFETCH(data + (rows * s + r) * 4 * f.block_bytes + i + EQ_QUADS_AHEAD);
         vf d, m;
         w128 v = f.quads(block, blocks, &d, &m);
         for (int t = 0; t < count; t++) {
@@ -29,15 +32,13 @@ EQ_INLINE void quads_block(const eq_layout f, const eq_tensor *w, const eq_act *
                            const int count, float *tile) {
     int64_t groups = a->width / 32, stride = groups * f.block_bytes, whole = groups / 4;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
-    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 8 KB later */
-    int64_t ahead = (EQ_AHEAD / (EQ_ROWS * stride) + 1) * EQ_ROWS * stride;
     vf acc[EQ_ROWS][4];
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) acc[r][t] = v_zero();
-    for (int64_t s = 0; s < whole; s++) quads_step(f, data, a, s, 4, rows, first, count, ahead, acc);
-    if (groups % 4 == 1) quads_step(f, data, a, whole, 1, rows, first, count, ahead, acc);
-    else if (groups % 4 == 2) quads_step(f, data, a, whole, 2, rows, first, count, ahead, acc);
-    else if (groups % 4 == 3) quads_step(f, data, a, whole, 3, rows, first, count, ahead, acc);
+    for (int64_t s = 0; s < whole; s++) quads_step(f, data, a, s, 4, rows, first, count, acc);
+    if (groups % 4 == 1) quads_step(f, data, a, whole, 1, rows, first, count, acc);
+    else if (groups % 4 == 2) quads_step(f, data, a, whole, 2, rows, first, count, acc);
+    else if (groups % 4 == 3) quads_step(f, data, a, whole, 3, rows, first, count, acc);
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) tile[r * a->tokens + first + t] = v_sum(acc[r][t]);
 }
@@ -76,6 +77,20 @@ EQ_HEADS(q5_0, 22, 24);
 EQ_HEADS(q5_1, 24, 32);
 EQ_HEADS(q8_0, 34, 68);
 #undef EQ_HEADS
+/* 8 words of each block: those that hold its 16 bytes of nibbles; or those of its fifth bits, over and over */
+#define EQ_RUN(i, bytes, second, word)                                                                              \
+    EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, (word + 1)), EQ_WORD(i, bytes, second, (word + 2)),   \
+        EQ_WORD(i, bytes, second, (word + 3)), EQ_WORD(i, bytes, second, (word + 4)), EQ_WORD(i, bytes, second, (word + 5)), \
+        EQ_WORD(i, bytes, second, (word + 6)), EQ_WORD(i, bytes, second, (word + 7))
+#define EQ_NIBBLES(name, bytes, second, word)                                                                    \
+    static const uint16_t name##_nibbles[32] = {EQ_RUN(0, bytes, second, word), EQ_RUN(1, bytes, second, word), \
+                                                EQ_RUN(2, bytes, second, word), EQ_RUN(3, bytes, second, word)}
+EQ_NIBBLES(q4_0, 18, 8, 1);
+EQ_NIBBLES(q4_1, 20, 16, 2);
+EQ_NIBBLES(q5_0, 22, 24, 3);
+EQ_NIBBLES(q5_1, 24, 32, 4);
+#undef EQ_NIBBLES
+#undef EQ_RUN
 #define EQ_TWICE(i, bytes, second, word) EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, (word + 1))
 #define EQ_EIGHT(i, bytes, second, word)                                        \
     EQ_TWICE(i, bytes, second, word), EQ_TWICE(i, bytes, second, word), EQ_TWICE(i, bytes, second, word), \
@@ -93,22 +108,24 @@ EQ_FIFTH(q5_1, 24, 32, 2);
 #undef EQ_WORD
 
 EQ_INLINE w128 q4_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    q_heads(q_begin(p, 18, blocks, 8), q4_0_heads, d, m);
-    return q_nibbles(q_gather(p + 2, 18, blocks));
+    w128 ends = q_begin(p, 18, blocks, 8);
+    q_heads(ends, q4_0_heads, d, m);
+    return q_nibbles(q_words(ends, q4_0_nibbles));
 }
 EQ_INLINE w128 q4_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    q_heads(q_begin(p, 20, blocks, 16), q4_1_heads, d, m);
-    return q_nibbles(q_gather(p + 4, 20, blocks));
+    w128 ends = q_begin(p, 20, blocks, 16);
+    q_heads(ends, q4_1_heads, d, m);
+    return q_nibbles(q_words(ends, q4_1_nibbles));
 }
 EQ_INLINE w128 q5_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
     w128 ends = q_begin(p, 22, blocks, 24);
     q_heads(ends, q5_0_heads, d, m);
-    return q_add_if(q_nibbles(q_gather(p + 6, 22, blocks)), ends, q5_0_fifth, 16);
+    return q_add_if(q_nibbles(q_words(ends, q5_0_nibbles)), q_words(ends, q5_0_fifth), 16);
 }
 EQ_INLINE w128 q5_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
     w128 ends = q_begin(p, 24, blocks, 32);
     q_heads(ends, q5_1_heads, d, m);
-    return q_add_if(q_nibbles(q_gather(p + 8, 24, blocks)), ends, q5_1_fifth, 16);
+    return q_add_if(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_fifth), 16);
 }
 EQ_INLINE w128 q8_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
     q_heads(q_begin(p, 34, blocks, 68), q8_0_heads, d, m);

@@ -226,8 +226,11 @@ EQ_INLINE w128 q_begin(const uint8_t *p, int bytes, int blocks, int second) { /*
     __mmask32 a = words < 32 ? (1u << words) - 1 : ~0u, b = more <= 0 ? 0 : more < 32 ? (1u << more) - 1 : ~0u;
     return (w128){_mm512_maskz_loadu_epi16(a, p), _mm512_maskz_loadu_epi16(b, p + second)};
 }
+EQ_INLINE __m512i q_words(w128 ends, const uint16_t *words) {
+    return _mm512_permutex2var_epi16(ends.first, _mm512_loadu_si512(words), ends.last);
+}
 EQ_INLINE void q_heads(w128 ends, const uint16_t *words, vf *d, vf *m) {
-    __m512i x = _mm512_permutex2var_epi16(ends.first, _mm512_loadu_si512(words), ends.last);
+    __m512i x = q_words(ends, words);
     *d = _mm512_cvtph_ps(_mm512_castsi512_si256(x));
     *m = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1));
 }
@@ -250,10 +253,10 @@ EQ_INLINE w128 q_table(w128 w, const uint8_t *table) {
     __m512i t = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
     return (w128){_mm512_shuffle_epi8(t, w.first), _mm512_shuffle_epi8(t, w.last)};
 }
-EQ_INLINE w128 q_add_if(w128 w, w128 ends, const uint16_t *words, int n) { /* a bit of 32 for each weight of a block */
+EQ_INLINE w128 q_add_if(w128 w, __m512i x, int n) { /* x: the 32 bits for a block's weights, over and over in its lanes */
     const __m512i bits = _mm512_set1_epi64((int64_t)0x8040201008040201);
     const __m512i byte = _mm512_broadcast_i32x4(_mm_set_epi8(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0));
-    __m512i x = _mm512_permutex2var_epi16(ends.first, _mm512_loadu_si512(words), ends.last), v = _mm512_set1_epi8((char)n);
+    const __m512i v = _mm512_set1_epi8((char)n);
     __mmask64 first = _mm512_test_epi8_mask(_mm512_shuffle_epi8(x, byte), bits);
     __mmask64 last = _mm512_test_epi8_mask(_mm512_shuffle_epi8(x, _mm512_add_epi8(byte, _mm512_set1_epi8(2))), bits);
     return (w128){_mm512_mask_add_epi8(w.first, first, w.first, v), _mm512_mask_add_epi8(w.last, last, w.last, v)};
