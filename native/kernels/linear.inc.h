@@ -50,15 +50,13 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 #endif
 
 #define EQ_ROWS 4       /* rows in flight */
-#define EQ_AHEAD 8192  /* bytes */
+#define EQ_AHEAD 8192   /* bytes: weights are asked for in the order of memory, though rows are read side by side */
 
 /* Up to EQ_ROWS rows with `count` <= 4 tokens from `first`. */
 EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                           const int count, float *tile) {
     int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
-    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 8 KB later */
-    int64_t ahead = (EQ_AHEAD / (EQ_ROWS * stride) + 1) * EQ_ROWS * stride;
     vf acc[EQ_ROWS][4], minimum[EQ_ROWS][4];
     v8 minima[EQ_ROWS][4];
     for (int r = 0; r < rows; r++)
@@ -66,7 +64,8 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
     for (int64_t b = 0; b < blocks; b++)
         for (int r = 0; r < rows; r++) {
             const uint8_t *block = data + r * stride + b * f.block_bytes;
-            for (int64_t i = 0; i < f.block_bytes; i += 64) EQ_PREFETCH(block + i + ahead);
+            for (int64_t i = 0; i < f.block_bytes; i += 64)
+                EQ_PREFETCH(data + (rows * b + r) * f.block_bytes + i + EQ_AHEAD);
             if (f.groups == 1 && f.scales) { /* scale and min lead the block */
                 w32 v = f.values(block, 0);
                 vf s = v_half_all(block), m = f.mins ? v_half_all(block + 2) : v_zero();

@@ -19,8 +19,6 @@ EQ_INLINE void pairs_block(const eq_layout f, const eq_tensor *w, const eq_act *
     int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
     const int64_t second = alone ? 0 : stride;
-    /* rows are too short for the hardware to see a stream: ask for the same place in rows that come 8 KB later */
-    int64_t ahead = (EQ_AHEAD / (4 * stride) + 1) * 4 * stride;
     vf acc[2][4], minimum[2][4];
     v8 minima[2][2][4];
     for (int p = 0; p < pairs; p++)
@@ -33,7 +31,8 @@ EQ_INLINE void pairs_block(const eq_layout f, const eq_tensor *w, const eq_act *
             block[p][0] = data + 2 * p * stride + b * f.block_bytes;
             block[p][1] = block[p][0] + second;
             for (int r = 0; r < 2; r++)
-                for (int64_t i = 0; i < f.block_bytes; i += 64) EQ_PREFETCH(block[p][r] + i + ahead);
+                for (int64_t i = 0; i < f.block_bytes; i += 64)
+                    EQ_PREFETCH(data + (2 * (pairs * b + p) + r) * f.block_bytes + i + EQ_AHEAD);
             if (f.groups == 1) {
                 one[p] = v_half_pair(block[p][0], block[p][1]);
                 if (f.mins) least[p] = v_half_pair(block[p][0] + 2, block[p][1] + 2);

@@ -1,8 +1,6 @@
 /* Rows for formats whose blocks are 32 weights, for a vocabulary with EQ_QUADS: four blocks of a row at a time. Sixteen
  * lanes hold the sums of four blocks, so that scales and mins of all four are applied at once. Integers are exact. */
 
-#define EQ_QUADS_AHEAD 8192 /* bytes, asked for in the order of memory, though rows are read side by side */
-
 /* Step s, `blocks` blocks, of `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *a, int64_t s, const int blocks, const int rows,
                           int first, const int count, vf (*acc)[4]) {
@@ -17,7 +15,7 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *
     for (int r = 0; r < rows; r++) {
         const uint8_t *block = data + r * stride + 4 * s * f.block_bytes;
         for (int64_t i = 0; i < 4 * f.block_bytes; i += 64)
-            EQ_PREFETCH(data + (rows * s + r) * 4 * f.block_bytes + i + EQ_QUADS_AHEAD);
+            EQ_PREFETCH(data + (rows * s + r) * 4 * f.block_bytes + i + EQ_AHEAD);
         vf d, m;
         w128 v = f.quads(block, blocks, &d, &m);
         for (int t = 0; t < count; t++) {
