@@ -32,7 +32,7 @@ REFERENCE: list[Mutant] = [
         ("embed", "* s.dtype(op.scale)", "* s.dtype(1)", "scale left out"),
         ("rms_norm", "np.mean(runs * runs, axis=-1", "np.mean(runs, axis=-1", "mean instead of mean square"),
         ("rms_norm", "+ x.dtype.type(eps)", "+ x.dtype.type(100 * eps)", "eps a hundred times too large"),
-        ("rms_norm", "x.reshape(len(x), -1, width)", "x.reshape(len(x), 1, -1)", "heads normalized together"),
+        ("rms_norm", "x.shape[1] // width, width)", "1, x.shape[1])", "heads normalized together"),
         ("linear", "y + s.weight(bias)", "y", "bias left out"),
         ("rope_table", "[np.cos(angles), np.sin(angles)]", "[np.sin(angles), np.cos(angles)]",
          "sine and cosine swapped"),
