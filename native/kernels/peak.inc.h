@@ -5,6 +5,9 @@
 #define EQ_BYTE_PACK EQ_PACK
 #define b_dot i_dot
 #endif
+#ifndef EQ_HOLD /* in a register: GCC 12 loads an operand again for every product */
+#define EQ_HOLD(v) ((void)0)
+#endif
 #define PEAK_VECTOR 32 /* int16, and at least as many floats as any vector has */
 enum { PEAK_X = 3, PEAK_W = 4, PEAK_STEPS = 8 }; /* PEAK_X * PEAK_W sums: enough to hide the latency of each */
 
@@ -16,12 +19,14 @@ static int64_t peak_bytes(int64_t rounds, double *total) {
     vi sum[PEAK_W][PEAK_X];
     for (int i = 0; i < PEAK_W; i++)
         for (int j = 0; j < PEAK_X; j++) sum[i][j] = i_zero();
+    EQ_UNROLL /* GCC 12 copies all sums at the end */
     for (int64_t r = 0; r < rounds; r++) {
         const int step = (int)(r % PEAK_STEPS); /* new operands each time, or a compiler multiplies once for all */
         vx a[PEAK_X];
         for (int j = 0; j < PEAK_X; j++) a[j] = x_load(x + (step * PEAK_X + j) * PEAK_VECTOR);
         for (int i = 0; i < PEAK_W; i++) {
-            const vx b = x_load(w + (step * PEAK_W + i) * PEAK_VECTOR);
+            vx b = x_load(w + (step * PEAK_W + i) * PEAK_VECTOR);
+            EQ_HOLD(b);
             for (int j = 0; j < PEAK_X; j++) sum[i][j] = b_dot(sum[i][j], a[j], b);
         }
     }

@@ -207,4 +207,7 @@ EQ_INLINE vx x_pair(const int16_t *w) { /* EQ_PACK weights for every token */
 EQ_INLINE vi i_dot(vi acc, vx x, vx w) { return _mm512_dpwssd_epi32(acc, x, w); }
 EQ_INLINE vf i_float(vi x) { return _mm512_cvtepi32_ps(x); }
 #define EQ_BYTE_PACK 4
+#if defined(__GNUC__)
+#define EQ_HOLD(v) __asm__("" : "+v"(v))
+#endif
 EQ_INLINE vi b_dot(vi acc, vx x, vx w) { return _mm512_dpbusd_epi32(acc, x, w); } /* bytes, x unsigned */
