@@ -99,6 +99,14 @@ def test_clear_keeps_the_system_message() -> None:
     assert c.dropped == 0
 
 
+def test_clear_leaves_nothing_of_a_chat_without_a_system_message() -> None:
+    c = chat()
+    list(c.send("the fox"))
+    c.clear()
+    assert c.messages == []
+    assert list(c.send("and the dog"))
+
+
 def test_a_full_chat_drops_its_oldest_turns_and_says_how_many() -> None:
     c = chat(system="Be brief.", context=200)
     dropped = 0

@@ -133,6 +133,18 @@ def test_what_is_held_back_comes_out_at_the_end_token() -> None:
     assert pieces[-1].text == "XY"
 
 
+def test_half_a_character_at_the_end_comes_behind_what_was_held_back() -> None:
+    """And may itself complete a stop string."""
+    m = model()
+    half = next(i for i in range(256) if m.tokenizer.token_bytes(i) == b"\xc3")
+    answer = scripted([*spelled("abXY"), half], stop="XYZ", max_tokens=5)
+    assert "".join(answer) == answer.text == "abXY\ufffd"
+    assert answer.finish_reason == "length"
+    answer = scripted([*spelled("abXY"), half], stop="Y\ufffd", max_tokens=5)
+    assert "".join(answer) == answer.text == "abX"
+    assert answer.finish_reason == "stop"
+
+
 def test_half_a_character_is_never_shown() -> None:
     m = model()
     parts = [next(i for i in range(256) if m.tokenizer.token_bytes(i) == bytes([b])) for b in "ä€".encode()]

@@ -81,7 +81,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "kv_heads_three": (key("llama.attention.head_count_kv", "u32", 3), "head_count"),
     "key_length_zero": (key("llama.attention.key_length", "u32", 0), "key_length"),
     "key_length_huge": (key("llama.attention.key_length", "u32", 2**30), "key_length"),
-    "rope_odd": (key("llama.rope.dimension_count", "u32", 31), "dimension_count"),
+    "rope_odd": (key("llama.rope.dimension_count", "u32", 15), "dimension_count 15 is odd"),
     "rope_wide": (key("llama.rope.dimension_count", "u32", 4096), "dimension_count"),
     **{f"rope_base_{i}": (key("llama.rope.freq_base", "f32", x), "freq_base")
        for i, x in enumerate((0.0, -1.0, float("nan"), float("inf")))},

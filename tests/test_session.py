@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 import edgeq
 from edgeq.backends.base import Cancel
 from edgeq.errors import Cancelled, ContextError, EdgeqError, FormatError, UsageError
+from edgeq.generate import start
 from edgeq.session import Session
 from tests.small import BACKEND, model, tiny
 
@@ -48,6 +50,13 @@ def test_extend_in_parts_equals_one_pass(name: str) -> None:
     close(session.extend(prompt[45:], all_logits=True), whole[45:])
     assert session.tokens() == prompt
     assert session.room() == session.context - 90
+
+
+def test_a_prompt_of_several_chunks_on_the_reference_backend() -> None:
+    """Chunks before the last want no logits: norms of no rows failed."""
+    prompt = ids(90, 2)
+    found = model(chunk=32, backend="reference").session().extend(prompt)
+    close(found, model(chunk=32).logits(prompt)[-1])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -93,6 +102,39 @@ def test_rewind_says_what_is_left() -> None:
     assert session.tokens() == []
     with pytest.raises(UsageError, match="expected 0 to 0"):
         session.rewind(1)
+
+
+def test_what_a_window_has_lost_stays_lost_after_going_back_a_little() -> None:
+    """Going back and running one token made the session forget how far its ring had been written."""
+    m = model("gemma3", chunk=32)
+    session, prompt = m.session(), ids(300)
+    session.extend(prompt)
+    ring = max(r for r, cache in zip(session.state.rings, m.plain.caches, strict=True) if cache.window)
+    window = max(cache.window for cache in m.plain.caches)
+    assert session.rewind(290) == 290
+    session.extend([7])
+    first = 300 - ring + window - 1  # the first length whose window is still whole
+    again = [*prompt[: first - 1], 5]
+    assert first < 290
+    logits, cached = session.sync(again)
+    assert cached == 0
+    close(logits, m.logits(again)[-1])
+
+
+@pytest.mark.parametrize("chunk", [64, 128, 512])
+def test_a_ring_has_room_for_a_window_and_a_whole_chunk(chunk: int) -> None:
+    prompt = ids(300, 6)
+    found = model("gemma3", chunk=chunk).session().extend(prompt, all_logits=True)
+    close(found, model("gemma3", chunk=16).logits(prompt))
+
+
+def test_an_answer_notices_that_its_sequence_was_rewound() -> None:
+    session = model().session()
+    answer = start(session, ids(9), temperature=0.0, ignore_end=True)
+    next(answer)
+    session.rewind(4)
+    with pytest.raises(UsageError, match="changed"):
+        list(answer)
 
 
 def test_a_session_that_was_emptied_has_lost_nothing() -> None:
@@ -169,13 +211,17 @@ def test_a_fork_that_is_interrupted_does_not_pass_for_what_was_there(monkeypatch
 def test_context_errors_say_by_how_much_and_change_nothing() -> None:
     session = model().session(context=32)
     session.extend(ids(30))
-    with pytest.raises(ContextError, match="3 too many"):
-        session.extend(ids(5))
+    for n in (3, 5):
+        with pytest.raises(ContextError, match=f"{n - 2} too many"):
+            session.extend(ids(n))
     with pytest.raises(ContextError, match="8 too many"):
         session.sync(ids(40))
     assert session.tokens() == ids(30)
     session.extend(ids(2))
     assert session.room() == 0
+    with pytest.raises(ContextError, match="1 too many"):
+        session.decode({0: 1})
+    assert session.tokens() == ids(30) + ids(2)
 
 
 @pytest.mark.parametrize("bad", [[], [-1], [320], [1.5], ["a"], [True], 5, None, [None], [2**70]])
@@ -306,6 +352,38 @@ def test_a_closed_model_is_an_error_not_a_crash() -> None:
         session.extend(ids(4))
 
 
+@pytest.mark.skipif(BACKEND != "native", reason="needs the native library")
+def test_a_step_that_waited_while_its_model_was_closed_does_not_run() -> None:
+    """It had seen the model open, and its turn came when nothing guarded the mapping any more."""
+    m = edgeq.load(tiny(), backend=BACKEND, threads=1)
+    session = m.session()
+    session.extend(ids(4))
+    m.executable.close()
+    with pytest.raises(UsageError, match="was closed"):
+        session.extend(ids(4))
+    m.close()
+
+
+# A model in parts
+
+
+def test_a_session_over_a_split_model_is_like_one_over_the_whole(tmp_path: Path) -> None:
+    """The layer between the cuts attends to everything and loses nothing, the others have windows."""
+    whole = model("gemma3", chunk=32)
+    split = model("gemma3", chunk=32, split=((5, "reference"), (6, "reference")))
+    assert [part.program.caches[0].window > 0 for part in split.executable.parts] == [True, False, True]
+    prompt = ids(150, 5)
+    session, other = split.session(2), split.session(2)
+    close(session.extend(prompt), whole.logits(prompt)[-1])
+    session.fork(0, 1)
+    close(session.decode({1: 7})[1], whole.logits([*prompt, 7])[-1])
+    session.save(tmp_path / "s.edgeq")
+    other.load(tmp_path / "s.edgeq")
+    assert np.array_equal(other.extend([3], 1), session.extend([3], 1))
+    assert session.rewind(140) == 140
+    assert session.rewind(10) == 0
+
+
 def test_a_changed_file_is_noticed_before_the_next_step(tmp_path: Path) -> None:
     copy = tmp_path / "m.gguf"
     copy.write_bytes(tiny().read_bytes())
@@ -343,6 +421,20 @@ def test_a_saved_session_goes_on_as_if_nothing_had_been(name: str, tmp_path: Pat
     assert not list(tmp_path.glob("*.part*"))
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_loaded_session_is_reused_and_saved_again(name: str, tmp_path: Path) -> None:
+    session, path = saved(tmp_path, name)
+    other = session.model.session(sequences=2)
+    other.load(path)
+    other.save(tmp_path / "again")
+    other.load(tmp_path / "again")
+    for s in (0, 1):
+        text = [*session.tokens(s), 5]
+        logits, cached = other.sync(text, s)
+        assert cached == len(text) - 1
+        assert np.array_equal(logits, session.sync(text, s)[0])
+
+
 def test_every_damaged_byte_of_a_saved_session_is_found(tmp_path: Path) -> None:
     session, path = saved(tmp_path)
     data = path.read_bytes()
@@ -378,6 +470,7 @@ def test_forged_sessions_are_refused(tmp_path: Path) -> None:
         {"tokens": [[1], [2], [3]]},
         {"tokens": [[999999], []]},
         {"tokens": [["a"], []]},
+        {"tokens": [[True, *good["tokens"][0][1:]], good["tokens"][1]]},
         {"tokens": {}},
         {"written": [1 << 40, 0]},
         {"written": [-1, 10]},
@@ -440,6 +533,24 @@ def test_a_pipe_is_no_saved_session(sent: bytes, tmp_path: Path) -> None:
             session.load(pipe)
     finally:
         os.close(writer)
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fails_leaves_the_old_session_and_nothing_else(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, path = saved(tmp_path)
+    before = path.read_bytes()
+
+    def fails(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    session.extend([1, 2])
+    monkeypatch.setattr(os, call, fails)
+    with pytest.raises(UsageError, match=r"s\.edgeq: cannot be written: No space left"):
+        session.save(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["s.edgeq"]
+    assert path.read_bytes() == before
 
 
 def test_places_that_hold_no_session(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def embed(s: Step, op: ops.Embed) -> None:
 
 
 def rms_norm(x: Array, weight: Array, width: int, eps: float) -> Array:
-    runs = x.reshape(len(x), -1, width)
+    runs = x.reshape(len(x), x.shape[1] // width, width)  # -1 is not known where no rows are wanted
     scale = 1 / np.sqrt(np.mean(runs * runs, axis=-1, keepdims=True) + x.dtype.type(eps))
     out: Array = (runs * scale * weight).reshape(x.shape)
     return out

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any, NamedTuple
 
-from edgeq.bench import summary
+from edgeq.bench import files, summary
 from edgeq.bench.cases import Case
 from edgeq.errors import UsageError, shown
 
@@ -59,7 +60,7 @@ def bar(share: float) -> str:
 
 
 def png(result: dict[str, Any], path: str) -> None:
-    """Raises UsageError where matplotlib is not installed, OSError where the file cannot be written."""
+    """Raises UsageError where matplotlib is not installed, GGUFError where the file cannot be written."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -84,4 +85,6 @@ def png(result: dict[str, Any], path: str) -> None:
         axes.set_ylabel(f"{bars.case.unit}, {'more' if bars.case.more_is_better else 'less'} is better", fontsize=7)
         axes.tick_params(labelsize=7)
         axes.margins(y=0.15)
-    figure.savefig(path, dpi=150, format="png")
+    drawing = io.BytesIO()
+    figure.savefig(drawing, dpi=150, format="png")
+    files.write(path, drawing.getvalue())

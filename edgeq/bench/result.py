@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from edgeq.bench import rule
+from edgeq.bench import files, rule
 from edgeq.bench.cases import COMMAND, MOST, UNITS, Case
 from edgeq.errors import FormatError, shown
 
@@ -53,8 +53,8 @@ def make(
 
 
 def save(result: dict[str, Any], path: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    """Raises GGUFError where the disk refuses."""
+    files.write(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
 
 
 def load(path: str) -> dict[str, Any]:

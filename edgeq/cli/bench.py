@@ -68,7 +68,7 @@ def compared(a: str, b: str) -> None:
 def measured(models: tuple[str, ...], given: dict[str, Any]) -> None:
     """Measures, prints, writes."""
     from edgeq import machine, registry
-    from edgeq.bench import contenders, report, result
+    from edgeq.bench import contenders, files, report, result
     from edgeq.bench.rounds import Settings
 
     check_plots(given["plot"])
@@ -76,14 +76,16 @@ def measured(models: tuple[str, ...], given: dict[str, Any]) -> None:
     cases = wanted(given)
     paths = [str(registry.resolve(model)) for model in models]
     threads = given["threads"] or machine.threads_to_use()
+    for path in (given["json_"], given["markdown"], *(p for p in given["plot"] if p != "-")):
+        if path:
+            files.check(path, tuple(paths))
     settings = Settings(threads, given["rounds"], given["limit"], limits=given["limits"])
     found = run(paths, who, cases, settings)
+    report.show(report.tables(found), report.notes(found))  # first: a disk that refuses must not cost the figures
     if given["json_"]:
         result.save(found, given["json_"])
     if given["markdown"]:
-        with open(given["markdown"], "w", encoding="utf-8") as file:
-            file.write(report.markdown(found))
-    report.show(report.tables(found), report.notes(found))
+        files.write(given["markdown"], report.markdown(found).encode())
     for path in given["plot"]:
         draw(found, path)
 

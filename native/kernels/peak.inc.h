@@ -1,6 +1,9 @@
 /* The most multiply-adds that this variant can do: independent sums in registers, operands in the first cache.
  * What is added up has a known total, so that a caller sees that the counted work was done. */
 
+#ifndef EQ_HOLD /* in a register: GCC 12 loads an operand again for every product */
+#define EQ_HOLD(v) ((void)0)
+#endif
 #define PEAK_VECTOR 64 /* bytes: at least as many as any vector has */
 enum { PEAK_X = 3, PEAK_W = 4, PEAK_STEPS = 8 }; /* PEAK_X * PEAK_W sums: enough to hide the latency of each */
 
@@ -13,12 +16,14 @@ static int64_t peak_bytes(int64_t rounds, double *total) {
     vi sum[PEAK_W][PEAK_X];
     for (int i = 0; i < PEAK_W; i++)
         for (int j = 0; j < PEAK_X; j++) sum[i][j] = i_zero();
+    EQ_UNROLL /* GCC 12 copies all sums at the end */
     for (int64_t r = 0; r < rounds; r++) {
         const int step = (int)(r % PEAK_STEPS); /* new operands each time, or a compiler multiplies once for all */
         vx a[PEAK_X];
         for (int j = 0; j < PEAK_X; j++) a[j] = x_load(x + (step * PEAK_X + j) * PEAK_VECTOR);
         for (int i = 0; i < PEAK_W; i++) {
-            const vw b = x_four(w + (step * PEAK_W + i) * 4);
+            vw b = x_four(w + (step * PEAK_W + i) * 4);
+            EQ_HOLD(b);
             for (int j = 0; j < PEAK_X; j++) sum[i][j] = i_dot(sum[i][j], b, a[j]);
         }
     }

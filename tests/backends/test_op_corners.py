@@ -176,6 +176,15 @@ def test_neighbouring_positions_of_two_sequences_in_a_large_batch(by: By) -> Non
     near(found, wanted, 2e-6)
 
 
+def test_a_lone_token_before_a_prompt_of_two_sequences_with_many_query_heads(by: By) -> None:
+    """The jobs of the prompt are cut to what one may have, however short the first job is."""
+    made = program(lambda b: attention(b, 16, 1, 32, 0, 0.0))
+    both = Batch([0] * 70, [0, *range(69)], [0] + [1] * 69, range(70))
+    values = random_qkv(np.random.default_rng(51), 70, 16, 1, 32)
+    found, wanted = (run(made, MemoryWeights(), values, both, isa=who)[0] for who in (by, None))
+    near(found, wanted, 2e-6)
+
+
 def test_more_query_heads_than_a_job_takes(by: By) -> None:
     rng = np.random.default_rng(49)
     made = program(lambda b: attention(b, 130, 1, 32, 0, 0.0))
@@ -231,13 +240,14 @@ KEPT: Sequence[tuple[str, Callable[[np.ndarray], np.ndarray], int]] = (
 def test_attention_sees_what_the_cache_keeps(
     kv_type: str, kept: Callable[[np.ndarray], np.ndarray], e: int, by: By
 ) -> None:
+    """With every position of the context taken: the last ones of a head lie next to the first ones of another."""
     rng = np.random.default_rng(31)
     made = program(lambda b: attention(b, 4, 2, e, 0, 0.0))
-    first, last = random_qkv(rng, 90, 4, 2, e), random_qkv(rng, 3, 4, 2, e)
-    found = run(made, MemoryWeights(), last, batch(3, 90), isa=by, kv_type=kv_type, context=128,
-                before=[(batch(90), first)])[0]  # fmt: skip
+    first, last = random_qkv(rng, 125, 4, 2, e), random_qkv(rng, 3, 4, 2, e)
+    found = run(made, MemoryWeights(), last, batch(3, 125), isa=by, kv_type=kv_type, context=128,
+                before=[(batch(125), first)])[0]  # fmt: skip
     first, last = ([q, kept(k), kept(v)] for q, k, v in (first, last))
-    near(found, run(made, MemoryWeights(), last, batch(3, 90), before=[(batch(90), first)])[0], 5e-6)
+    near(found, run(made, MemoryWeights(), last, batch(3, 125), before=[(batch(125), first)])[0], 5e-6)
 
 
 # --- states, and what C checks for itself -------------------------------------------------------------------

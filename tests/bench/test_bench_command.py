@@ -11,6 +11,7 @@ import pytest
 
 from edgeq import _lib, cli
 from edgeq.bench import host, result
+from edgeq.errors import EdgeqError
 from tests.bench import fakes
 from tests.bench.made import PP, make
 from tests.small import tiny
@@ -90,3 +91,29 @@ def test_the_host_is_described_in_json() -> None:
     assert json.loads(json.dumps(facts)) == facts
     assert facts["cpu"]
     assert facts["threads"] >= 1
+
+
+def test_files_that_cannot_be_written_are_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, name in (("--json", "none/r.json"), ("--markdown", "none/r.md"), ("--json", ".")):
+        assert cli.main(["bench", str(tiny()), option, str(tmp_path / name)]) == 2
+        captured = capsys.readouterr()
+        assert not captured.out
+        assert "choose another" in captured.err
+    assert cli.main(["bench", str(tiny()), "--json", str(tiny())]) == 2
+    assert "is the file that is read" in capsys.readouterr().err
+
+
+def test_a_disk_that_refuses_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "r.json")
+    result.save(make({("edgeq", PP): [2.0] * 3}), path)
+    before = Path(path).read_bytes()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edgeq.gguf.partfile.os.write", full)
+    with pytest.raises(EdgeqError, match=r"r\.json: cannot be written: No space left"):
+        result.save(make({("edgeq", PP): [1.0] * 3}), path)
+    assert (Path(path).read_bytes(), [p.name for p in tmp_path.iterdir()]) == (before, ["r.json"])

@@ -158,6 +158,10 @@ def type_cases() -> None:
     for kind in (b.U8, b.U16, b.F32, b.STRING, b.F64, b.BOOL):
         for label, n in HUGE:
             refuse(f"array_of_{kind}_{label}", one(raw_array(kind, n, bytes(64))), "array of key k", str(n))
+    for kind, width in ((b.U8, 1), (b.U16, 2), (b.F32, 4), (b.F64, 8), (b.STRING, 8)):
+        many = 64 // width
+        more = G(kvs=[raw_array(kind, many + 1, bytes(64))], last_pad=False)
+        refuse(f"array_of_{kind}_one_more", more, f"a count of {many + 1} ", f"hold at most {many};")
     for kind, width in ((b.U16, 2), (b.U32, 4), (b.U64, 8)):
         refuse(f"array_bytes_wrap_{kind}", one(raw_array(kind, (1 << 64) // width, bytes(64))), "array of key k")
         refuse(

@@ -200,6 +200,18 @@ def test_a_header_that_ends_where_a_read_ends(tmp_path: Path, scanner: str, monk
             assert got == whole and list(g.tensors) == ["a", "b", "c.weight"]
 
 
+def test_strings_are_counted_over_all_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_STRINGS", 5)
+    for last in (2, 3):
+        g = G(kvs=[b.array(key, b.STRING, ["x"] * n) for key, n in (("k", 3), ("one", 0), ("last", last))])
+        path = put(tmp_path, g)
+        if last == 2:
+            gguf.open(path).close()
+        else:
+            with pytest.raises(GGUFError, match="array of key last has a count of 3; at most 5 strings"):
+                gguf.open(path)
+
+
 def test_the_two_scanners_agree(scan_library: object, scanner: str) -> None:
     good = b"".join(b.text("x" * n) for n in (0, 1, 7, 300))
     samples = [
@@ -226,11 +238,15 @@ def reference_scan(data: bytes, start: int, count: int) -> list[int]:
     return ends
 
 
-def test_alignment_is_read_and_kept(tmp_path: Path) -> None:
-    g = G(kvs=[b.kv("general.alignment", b.U32, 128)], tensors=[T("a", (1,)), T("b", (1,))], alignment=128)
+@pytest.mark.parametrize("alignment", [8, 64, 4096])
+def test_alignment_is_read_and_kept(tmp_path: Path, alignment: int) -> None:
+    tensors = [T("first", (1,)), T("second", (1,))]
+    g = G(kvs=[b.kv("general.alignment", b.U32, alignment)], tensors=tensors, alignment=alignment)
+    start = len(b.pad(g.head(), alignment))
     with gguf.open(put(tmp_path, g)) as f:
-        assert f.alignment == 128
-        assert [t.offset % 128 for t in f.tensors.values()] == [0, 0]
+        assert f.alignment == alignment
+        assert [t.offset for t in f.tensors.values()] == [start, start + alignment]
+        assert [t.data.tobytes() for t in f.tensors.values()] == [b"\1" * 4, b"\2" * 4]
     with gguf.open(put(tmp_path, b.small())) as f:
         assert f.alignment == limits.DEFAULT_ALIGNMENT and f.version == 3 and f.warnings == []
 

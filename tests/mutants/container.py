@@ -49,7 +49,7 @@ MUTANTS: list[Mutant] = [
          "names that are not UTF-8"),
         ("Cursor.u64", "self.pos += 8", "self.pos += 4", "place after a length"),
     ),
-    *of("reader", "part.py", "reader", "faults")(
+    *of("reader", "part.py", "reader", "faults", "hostile")(
         ("_open", "not stat.S_ISREG(mode)", "stat.S_ISDIR(mode)", "FIFOs and devices"),
         ("_FLAGS", 'getattr(os, "O_NONBLOCK", 0)', "0", "waits for the writer of a FIFO"),
         ("Part.__init__", "if self.changed()", "if False", "a file that changes while it is opened"),
@@ -76,7 +76,7 @@ MUTANTS: list[Mutant] = [
         ("NumberArray.numpy", '"d": "f"', '"d": "i"', "doubles as integers"),
         ("NumberArray.__getitem__", "self._view[index].tolist()", "self._view[index]", "slices as views"),
     ),
-    *of("split models", "split.py", "split")(
+    *of("split models", "split.py", "split", "hostile")(
         ("part_name", "{index + 1:05d}", "{index:05d}", "parts counted from 0"),
         ("_number", "metadata.type(key) != KEYS[key]", "False", "types of split keys"),
         ("_count", "count is None and index is not None", "False", "split.no without split.count"),

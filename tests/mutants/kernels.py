@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import In, Mutant
 
 OPS = "tests/backends/test_native_ops.py"
+CORNERS = "tests/backends/test_op_corners.py"
 AVX2 = ("native/isa/avx2.c",)
 WIDE = ("native/isa/avx512vnni.c",)
 PAIRED = f"{OPS} -k 'avx512vnni and test_linear and (q4 or q5 or q8 or q2_k or q3_k or q6_k)'"
@@ -16,7 +17,7 @@ def avx2(file: str, *tests: str) -> In:
 
 
 def corners(file: str, test: str) -> In:
-    return avx2(file).asking(f"tests/backends/test_op_corners.py -k 'avx2 and ({test})'")
+    return avx2(file).asking(f"{CORNERS} -k 'avx2 and ({test})'")
 
 
 def linear(file: str, fmt: str) -> In:
@@ -246,8 +247,8 @@ ROUNDING: list[Mutant] = [
          "Q8_0 rows overlap"),
         ("half_row", "out[i] = eq_to_half(x[i])", "out[i] = eq_to_half(x[i]) & 0xFF00",
          "odd heads in F16 cut to 8 bits"),
-        ("kv_floats", "out[i] = eq_half(p[i])", "out[i] = eq_half(p[0])",
-         "odd heads in F16: first value for all"),
+        ("kv_floats", "(const uint16_t *)from + at", "(const uint16_t *)from + (at & ~(int64_t)1023)",
+         "odd heads in F16: place of later tiles"),
     ),
 ]  # fmt: skip
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tests.mutants.kernels import OPS
+from tests.mutants.kernels import CORNERS, OPS
 from tests.mutants.mutant import In, Mutant
 
 GOLDEN = "tests/test_golden.py -k 'transformers and (llama-spm or gemma3 or qwen3 or qwen2)'"
 PASSES = "tests/passes"
 SESSION = "tests/test_session.py"
-CORNERS = "tests/backends/test_op_corners.py"
 MODELS = "tests/test_golden.py -k 'nearer and native and (llama3 or gemma3 or llama-bias or qwen3)'"
 BEST = "avx2"
 KEPT = (f"{OPS} {CORNERS} -k '{BEST} and (rounded_keys or cache_keeps)'", f"{CORNERS} -k copies", SESSION)
@@ -32,7 +31,7 @@ REFERENCE: list[Mutant] = [
         ("embed", "* s.dtype(op.scale)", "* s.dtype(1)", "scale left out"),
         ("rms_norm", "np.mean(runs * runs, axis=-1", "np.mean(runs, axis=-1", "mean instead of mean square"),
         ("rms_norm", "+ x.dtype.type(eps)", "+ x.dtype.type(100 * eps)", "eps a hundred times too large"),
-        ("rms_norm", "x.reshape(len(x), -1, width)", "x.reshape(len(x), 1, -1)", "heads normalized together"),
+        ("rms_norm", "x.shape[1] // width, width)", "1, x.shape[1])", "heads normalized together"),
         ("linear", "y + s.weight(bias)", "y", "bias left out"),
         ("rope_table", "[np.cos(angles), np.sin(angles)]", "[np.sin(angles), np.cos(angles)]",
          "sine and cosine swapped"),
@@ -162,7 +161,8 @@ STAGES: list[Mutant] = [
         ("eq_run_stage", "c->batch->n_tokens,", "c->batch->n_tokens - (c->batch->n_tokens > 20),",
          "last token of long steps"),
     ),
-    *native("exec.c", "test_linear or fused or qkv or rounded or mixed or narrow or reproducible", session=True)(
+    *native("exec.c", "test_linear or fused or qkv or rounded or mixed or narrow or normalized or reproducible",
+            session=True)(
         ("linear_input",
          "case EQ_OP_LINEAR_ADD: x = op->u.linear_add.x, weight = op->u.linear_add.weight; break;", "",
          "input of a linear with a residual not rounded"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
 
+from edgeq import _lib
 from native.toolchain import BuildError
 from tests.mutants.mutant import Mutant
 from tests.mutants.tree import Tree
@@ -75,6 +76,8 @@ def baseline(tree: Tree, mutants: Sequence[Mutant], limit: float) -> list[str]:
 
 def run(mutants: Sequence[Mutant], jobs: int, limit: float, named: bool) -> list[Verdict]:
     """Verdicts in the order of the mutants. SystemExit where the tests do not pass without a mutant."""
+    if not _lib.available():  # or every mutant of the kernels would count as left out
+        raise SystemExit(f"{_lib.why_not()}; `python native/build.py` builds the library")
     with tempfile.TemporaryDirectory(prefix="edgeq-mutants-", ignore_cleanup_errors=True) as scratch:
         trees: SimpleQueue[Tree] = SimpleQueue()
         for i in range(jobs):

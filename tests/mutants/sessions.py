@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import In, Mutant
 
 SESSION, GENERATE, CHAT = ("tests/test_session.py",), ("tests/test_generate.py",), ("tests/test_conversation.py",)
-GOLDEN = ("tests/test_golden.py -k transformers", "tests/test_model_hostile.py")
+GOLDEN = ("tests/test_archs.py", "tests/test_golden.py -k transformers", "tests/test_model_hostile.py")
 
 
 def of(group: str, file: str, *tests: str) -> In:

@@ -94,6 +94,12 @@ def test_power_is_base_to_the_n_until_it_leaves_float32(base: float, n: int) -> 
         assert got == pytest.approx(float(exact), rel=1e-12)
 
 
+@pytest.mark.parametrize("base", [1.0, 1.1, 1.75, 3.0])
+def test_small_powers(base: float) -> None:
+    for n in range(70):
+        assert mathfn.power(base, n) == pytest.approx(base**n, rel=1e-12)
+
+
 @given(st.integers(1, 3000), st.integers(0, 2**32 - 1))
 def test_total_is_the_sum(n: int, seed: int) -> None:
     w = np.random.default_rng(seed).exponential(1.0, n)

@@ -65,6 +65,21 @@ def test_the_window_slides_as_tokens_are_accepted(
     np.testing.assert_array_equal(step_by_step._edited(x)[0], expected)
 
 
+@pytest.mark.parametrize(
+    ("penalty", "wanted"),
+    [
+        ({"repeat_penalty": 2.0}, [1.0, -4.0, 5.0]),
+        ({"frequency_penalty": 0.5}, [1.0, -2.5, 5.0]),
+        ({"presence_penalty": 0.5}, [1.5, -2.5, 5.0]),
+    ],
+)
+def test_each_penalty_works_without_the_others(
+    penalty: dict[str, float], wanted: list[float]
+) -> None:
+    x = np.array([2.0, -2.0, 5.0], dtype=np.float32)
+    assert edited(Sampling(**penalty), x, [0, 1, 0]).tolist() == wanted
+
+
 def test_repeat_penalty_lowers_a_negative_logit_too() -> None:
     x = np.array([2.0, -2.0, 0.0, 5.0], dtype=np.float32)
     got = edited(Sampling(repeat_penalty=2.0), x, [0, 1, 2])

@@ -19,7 +19,7 @@ import pytest
 
 from edgeq import gguf
 from edgeq.errors import TemplateError, UsageError
-from edgeq.tokenizer import chat_process
+from edgeq.tokenizer import chat_known, chat_process, chat_sandbox
 from edgeq.tokenizer.chat import ChatTemplate, Segment
 from tests.tokenizer.test_chat_data.conversations import CONVERSATIONS, TOKENS, said
 
@@ -96,6 +96,24 @@ def test_templates_of_real_models_render_as_transformers_does(monkeypatch: pytes
 
 def _digest(source: str) -> str:
     return hashlib.sha256(source.strip().encode()).hexdigest()
+
+
+def test_white_space_around_a_known_template_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As editors and copies add it: no helper process is started for it."""
+    monkeypatch.setitem(chat_known.KNOWN, _digest(ECHO), "known for this test")
+    for source in (ECHO, f"{ECHO}\n", f"\n\n{ECHO}\n \n"):
+        template = ChatTemplate(source, helper=False)
+        assert template.is_known
+        assert text(template.render(HI)).strip() == "Hi"
+    assert not ChatTemplate(f"{ECHO}.").is_known
+
+
+def test_every_rendering_has_the_whole_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that ran long enough refused every chat."""
+    monkeypatch.setattr(chat_sandbox, "MAX_STEPS", 100)
+    template, turns = ChatTemplate.named("chatml"), said("user: a", "assistant: b", "user: c")
+    for _ in range(40):
+        assert text(template.render(turns, enable_thinking=False)).count("user") == 2
 
 
 # Where templates come from

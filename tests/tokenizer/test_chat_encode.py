@@ -15,7 +15,8 @@ from edgeq.tokenizer import Tokenizer, from_gguf
 from edgeq.tokenizer.chat import ChatTemplate
 from edgeq.tokenizer.chat_encode import Segment, encode_segments
 from edgeq.tokenizer.special import CONTROL, NORMAL, UNKNOWN, USER_DEFINED
-from tests.tokenizer import variants
+from tests.tokenizer import test_spm, variants
+from tests.tokenizer.bpe_cases import BYTES, vocabulary
 from tests.tokenizer.test_chat_data.conversations import said
 
 VOCABS = Path(__file__).parents[2] / "models/vocabs"
@@ -232,6 +233,18 @@ def test_a_vocabulary_with_odd_control_tokens_opens_no_door() -> None:
     assert ids[-1] == newline
     overlapping = [Segment("-=", False), Segment("-=-", True)]
     assert encode_segments(tok, overlapping)[-1] == tok.ids["-=-"]
+
+
+def test_a_control_token_of_one_character_is_written_by_the_template_alone() -> None:
+    """Messages spell it in bytes, or lose it where the vocabulary has no others for it."""
+    spm = from_gguf(test_spm.vocabulary([*test_spm.BYTES, "§"], token_type=[2, 3, 3, *[6] * 256, CONTROL]))
+    sign = spm.ids["§"]
+    assert encode_segments(spm, [Segment("§", True)])[-1] == sign
+    spelled = encode_segments(spm, [Segment("§", False)])
+    assert sign not in spelled
+    assert spelled[-2:] == [spm.ids["<0xC2>"], spm.ids["<0xA7>"]]
+    bpe = from_gguf(vocabulary(token_type=[CONTROL if c == "~" else NORMAL for c in BYTES]))
+    assert encode_segments(bpe, [Segment("a~b", False)]) == bpe.encode("ab", add_special=False)
 
 
 def test_an_unknown_token_is_what_cannot_be_read_not_what_spells_it() -> None:

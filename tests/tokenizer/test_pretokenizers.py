@@ -75,6 +75,7 @@ def test_a_long_text_is_cut_into_the_same_words(name: str, monkeypatch: pytest.M
         ("jais-2", " " * 600 + "x", [" " * 512, " " * 64, " " * 16, " " * 4, " " * 2, " ", " x"]),
         ("exaone-moe", "the sky is 1", ["the sky is", " ", "1"]),
         ("deepseek-llm", "€  ", ["€", "  "]),
+        ("deepseek-llm", "😀  ", ["😀", "  "]),
         ("kimi-k2", "a汉b", ["a", "汉", "b"]),
         ("kimi-k2", "\ufa6e汉a", ["\ufa6e汉", "a"]),
         ("chameleon", "a     b", ["a", "    ", " b"]),

@@ -8,6 +8,7 @@ import pytest
 
 from edgeq.errors import TokenizerError
 from edgeq.tokenizer import from_gguf, splitter
+from edgeq.tokenizer.bpe import BPETokenizer
 from edgeq.tokenizer.pretokenizers import PRETOKENIZERS
 from edgeq.tokenizer.special import CONTROL, NORMAL, USER_DEFINED
 from edgeq.tokenizer.splitter import Splitter, class_view, compiled
@@ -96,6 +97,20 @@ def test_default_ids() -> None:
     assert from_gguf(test_wpm.vocabulary(["▁a"])).encode("a") == [2, 4, 3]
 
 
+@pytest.mark.parametrize(("key", "role"), [("prefix", "fim_pre"), ("suffix", "fim_suf"), ("middle", "fim_mid")])
+def test_old_names_of_fill_in_the_middle_keys_are_read(key: str, role: str) -> None:
+    assert from_gguf(vocabulary("x1", "x2", **{f"{key}_token_id": 257})).roles[role] == 257
+    both = {f"{key}_token_id": 257, f"{role}_token_id": 256}
+    assert from_gguf(vocabulary("x1", "x2", **both)).roles[role] == 257
+
+
+def test_a_role_with_the_id_behind_the_last_is_left_out_with_a_warning() -> None:
+    for found in (256, -1, 1 << 31):
+        t = from_gguf(vocabulary(bos_token_id=found, mask_token_id=255))
+        assert (t.bos_id, t.mask_id) == (11, 255)
+        assert [w for w in t.warnings if f"bos_token_id is {found}, but the vocabulary has 256 tokens" in w]
+
+
 # --- pieces -------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +131,13 @@ def test_a_piece_that_is_no_utf_8_stands_for_its_bytes() -> None:
 def test_a_merge_that_is_not_two_texts_is_refused(merge: str) -> None:
     with pytest.raises(TokenizerError, match="two texts"):
         from_gguf(vocabulary("ab", merges=("a b", merge)))
+
+
+def test_of_equal_merges_the_first_counts() -> None:
+    t = from_gguf(vocabulary("ab", "bc", merges=("a b", "b c", "a b")))
+    assert isinstance(t, BPETokenizer)
+    assert [t.pieces[i] for i in t.encode("abc")] == ["ab", "c"]
+    assert t._merge.library([b"a", b"b", b"c"]) == t.encode("abc")
 
 
 def test_long_text_is_cut_where_no_piece_reaches_across() -> None:
@@ -169,6 +191,17 @@ def test_an_id_that_is_no_token_is_refused(token: int) -> None:
 def test_bytes_that_are_no_text_are_seen() -> None:
     bpe, spm = from_gguf(vocabulary()), from_gguf(test_spm.vocabulary([*test_spm.BYTES, "▁"]))
     assert bpe.decode(bpe.encode(b"a\xffb")) == spm.decode(spm.encode(b"a\xffb")) == "a\ufffdb"
+
+
+def test_half_a_character_is_seen() -> None:
+    t = from_gguf(vocabulary())
+    assert t.decode(t.encode("aä")[:-1]) == "a\ufffd"
+
+
+def test_of_spaces_in_front_of_a_text_one_is_taken_off() -> None:
+    t = from_gguf(test_spm.vocabulary([*test_spm.BYTES, "▁▁▁", "▁", "▁a"]))
+    assert t.decode([t.ids["▁▁▁"]]) == "  "
+    assert t.decode([t.ids["▁"], t.ids["▁a"]]) == " a"
 
 
 def test_of_equal_pieces_the_first_has_the_text_and_an_empty_one_has_none() -> None:
