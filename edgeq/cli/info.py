@@ -174,7 +174,7 @@ def refuse_kv_type(model: Model) -> None:
 
 def activations(program: Program, rows: int) -> int:
     """Bytes that a step of `rows` tokens touches beside weights, keys and values, about: buffers in float32
-    where the arena has them, and two and a half bytes a number for the rounded copies that linears read. More is
+    where the arena has them, and two and three quarters a number for the rounded copies that linears read. More is
     mapped: buffers of wanted rows, the logits among them, have one row in a prompt and room for all."""
     from edgeq.passes.place import place
 
@@ -184,7 +184,7 @@ def activations(program: Program, rows: int) -> int:
     for first, last in spans:  # buffers whose lives do not overlap share places
         floats += max(0, last - max(first, end))
         end = max(end, last)
-    return rows * floats * 13 // 2
+    return rows * floats * 27 // 4
 
 
 def tensor_facts(tensor: gguf.Tensor) -> dict[str, Any]:

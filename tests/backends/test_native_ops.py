@@ -136,8 +136,8 @@ def test_elementwise_ops(isa: str) -> None:
         weights = filled(rng, [("w", (n,)), ("s", (1,))], {}, "F32", 1.0)
         x, y = (rng.standard_normal((3, n)).astype(np.float32) * 4 for _ in range(2))
         made = program(lambda b, n=n: elementwise(b, n))
-        for found, wanted in zip(run(made, weights, [x, y], batch(3), isa=isa), run(made, weights, [x, y], batch(3))):
-            near(found, wanted, 1e-6)
+        for found, expected in zip(run(made, weights, [x, y], batch(3), isa=isa), run(made, weights, [x, y], batch(3))):
+            near(found, expected, 1e-6)
 
 
 def test_gates_of_large_values_stay_finite(isa: str) -> None:
@@ -187,8 +187,8 @@ def test_rope_at_far_positions(style: ops.RopeStyle, isa: str) -> None:
         x = rng.standard_normal((5, 3 * head_dim)).astype(np.float32)
         made = program(build)
         args = (made, MemoryWeights(), [x], batch(5, start=200_000))
-        for found, wanted in zip(run(*args, isa=isa, context=200_128), run(*args, context=200_128)):
-            near(found, wanted, 1e-6)
+        for found, expected in zip(run(*args, isa=isa, context=200_128), run(*args, context=200_128)):
+            near(found, expected, 1e-6)
 
 
 def test_embed_and_take_rows(isa: str) -> None:

@@ -104,15 +104,23 @@ def test_reproducible_logits_do_not_depend_on_neighbours_and_cache_hits(
         assert d.cache_hits_change_nothing(model, 150, tmp_path, (145, 110, 90)) == 8
 
 
-# Largest difference as a share of the spread of the logits, and largest KL divergence. A rounded key or value may fall
-# to the other side of a step; steps of Q4_0 are wide.
-ROUNDING = {"F32": (5e-3, 2e-6), "F16": (1e-2, 1e-5), "Q8_0": (0.2, 2e-3), "Q4_0": (0.5, 0.03)}
+# Differences as shares of the spread of the logits, largest and root mean square, and largest KL divergence. Native
+# prompts lose up to 1 % of a token's length in each linear (EQ_PRECISION), numba's nothing but the order of sums. A
+# rounded key or value may fall to the other side of a step; steps of Q4_0 are wide.
+NATIVE = {"F32": (0.8, 0.06, 0.1), "F16": (0.8, 0.06, 0.1), "Q8_0": (0.8, 0.08, 0.15), "Q4_0": (4.0, 0.35, 2.5)}
+NUMBA_ROUNDING = {
+    "F32": (5e-3, 1e-3, 2e-6),
+    "F16": (1e-2, 2e-3, 1e-5),
+    "Q8_0": (0.2, 0.02, 2e-3),
+    "Q4_0": (0.5, 0.1, 0.03),
+}
 NEAR_TIE = 6.0  # RMS differences between the two highest logits
 
 
-def is_rounding(found: Difference, kv_type: str) -> None:
-    most, divergence = ROUNDING[kv_type]
+def is_rounding(found: Difference, at: Subject) -> None:
+    most, rms, divergence = (NATIVE if at.backend == "native" else NUMBA_ROUNDING)[at.kv_type]
     assert found.most < most, found
+    assert found.rms < rms, found
     assert found.divergence < divergence, found
     assert found.gap < NEAR_TIE, found
 
@@ -123,7 +131,7 @@ def test_without_it_logits_differ_by_rounding_only(arch: str, kv_type: str, isa:
         found = [d.prompts_differ(at, 150), d.neighbours_differ(model, 20), d.cache_hits_differ(model, 90)]
     print(at, *found, sep="\n")
     for difference in found:
-        is_rounding(difference, kv_type)
+        is_rounding(difference, at)
 
 
 def test_without_it_greedy_texts_part_at_near_ties_only(arch: str, isa: str | None) -> None:
@@ -136,7 +144,7 @@ def test_without_it_greedy_texts_part_at_near_ties_only(arch: str, isa: str | No
     )
     for difference in found:
         assert difference.parted <= 1
-        is_rounding(difference, "Q4_0")
+        is_rounding(difference, at)
 
 
 @pytest.mark.skipif(not WORKING, reason="left out: needs the native library")

@@ -99,8 +99,9 @@ def test_every_variant_and_kv_type_on_the_smallest_model(isa: str, kv_type: str,
         assert d.mixed_batch(model, (6, 1, 11), 20 if slow else 60) == 18
 
 
-# Largest difference as a share of the spread of the logits, and largest KL divergence of a row.
-ROUNDING = (0.1, 1e-4)
+# Largest difference as a share of the spread of the logits, and largest KL divergence of a row. Prompts lose up to 1 %
+# of a token's length in each linear (EQ_PRECISION).
+ROUNDING = (0.5, 0.03)
 NEAR_TIE = 6.0  # RMS differences between the two highest logits
 
 
