@@ -21,7 +21,6 @@ EQ_INLINE vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 EQ_INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 EQ_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 EQ_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-EQ_INLINE vf v_abs(vf a) { return _mm512_abs_ps(a); }
 EQ_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 EQ_INLINE vf v_pow2(vf n) { /* 2^n for whole n in [-126, 127] */
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
