@@ -159,23 +159,39 @@ def test_memory_of_a_step_grows_by_what_is_kept_of_a_wider_buffer(isa: str, repr
     assert size(1152) - size(128) == 8 * (192 * (128 * 4 + 128 * 2 + 4 * 24) + few * 320)
 
 
-def test_heads_and_gates_of_a_full_step(by: By) -> None:
-    """Tiles as large as they can be: the widest heads, and all rows of a step for a gate and for what it gates."""
+def test_gates_of_a_full_step(by: By) -> None:
+    """All rows of a step of rows for a gate, and for what it gates: tiles can be no larger."""
     rng = np.random.default_rng(68)
-    heads, e, width, rows = 2, 512, 64, 200
-    refs = [("q", (heads * e, width)), ("k", (e, width)), ("v", (e, width)), ("bq", (heads * e,)), ("bk", (e,)),
-            ("bv", (e,)), ("gate", (rows, width)), ("up", (rows, width))]  # fmt: skip
-    weights = filled(rng, refs, {"up": "Q4_1"}, "Q8_0", 0.3)
+    weights = filled(rng, [("gate", (200, 64)), ("up", (200, 64))], {"up": "Q4_1"}, "Q8_0", 0.3)
 
     def build(b: Builder) -> tuple[list[int], list[int]]:
-        x, q, y = b.buffer("x", width), b.buffer("q", heads * e), b.buffer("y", rows)
+        x, y = b.buffer("x", 64), b.buffer("y", 200)
+        gate, up = (b.tensor(n, 200, 64) for n in ("gate", "up"))
+        b.add(ops.GateUp(In(x), gate, up, y, int(ops.Act.SILU)))
+        return [x], [y]
+
+    made = program(build)
+    for tokens in (16, 128):
+        x = rng.standard_normal((tokens, 64)).astype(np.float32)
+        near(run(made, weights, [x], batch(tokens), isa=by)[0],
+             wanted(made, weights, [x], batch(tokens), by)[0], 3e-6)  # fmt: skip
+
+
+def test_the_widest_heads_of_a_full_step(by: By) -> None:
+    rng = np.random.default_rng(69)
+    heads, e, width = 2, 512, 64
+    refs = [("q", (heads * e, width)), ("k", (e, width)), ("v", (e, width)), ("bq", (heads * e,)), ("bk", (e,)),
+            ("bv", (e,))]  # fmt: skip
+    weights = filled(rng, refs, {}, "Q8_0", 0.3)
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x, q = b.buffer("x", width), b.buffer("q", heads * e)
         table = b.rope_table("table", [100 ** (-i / 8) for i in range(e // 2)])
         cache = b.cache(1, e)
-        wq, wk, wv, bq, bk, bv, gate, up = (b.tensor(n, *s) for n, s in refs)
+        wq, wk, wv, bq, bk, bv = (b.tensor(n, *s) for n, s in refs)
         none = Weight(NONE)
         b.add(ops.Qkv(In(x), In(table), wq, bq, wk, bk, wv, bv, none, none, Out(q), cache, heads, e, 1, 0.0))
-        b.add(ops.GateUp(In(x), gate, up, y, int(ops.Act.SILU)))
-        return [x], [q, b.attend("out", q, cache, heads, e**-0.5), y]
+        return [x], [q, b.attend("out", q, cache, heads, e**-0.5)]
 
     made = program(build)
     for tokens in (16, 128):
