@@ -277,7 +277,8 @@ ELEMENTWISE: list[Mutant] = [
         ("turn", "turned(v_load(x), bias,", "turned(v_load(x), NULL,", "last tokens: bias lost"),
         ("turn", "if (bias) x += bias[i]", "if (bias) x += bias[0]", "last rows: first bias for all"),
         ("turn", "add ? add[t * to + i] + x : x", "x", "last rows: residual lost"),
-        ("turn", "tile[i * from + t];\n            if", "tile[i * to + t];\n            if", "last rows: stride of the output"),
+        ("turn", "tile[i * from + t];\n            if", "tile[i * to + t];\n            if",
+         "last rows: stride of the output"),
     ),
     *avx2("math.inc.h", "elementwise or gates or test_exp")(
         ("v_exp", "-0.693145752f", "-0.693f", "ln 2 rounded"),

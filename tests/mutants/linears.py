@@ -39,7 +39,7 @@ UNPACK: list[Mutant] = [
         ("panel_unpack_pairs", "data + (other - r) * stride", "data", "first row for both"),
         ("panel_unpack_pairs", "stride + k0 / span * f.block_bytes", "stride",
          "later panels repeat the first one's weights"),
-        ("panel_unpack_pairs", "p->s[other] + per * k / 32", "p->s[other] + k / 32", "place of the second row's scales"),
+        ("panel_unpack_pairs", "p->s[other] + per * k / 32", "p->s[other] + k / 32", "place of its scales"),
         ("panel_unpack_pairs", "p->m[other] + per * k / 32", "p->m[r] + per * k / 32", "mins of the second row"),
         ("panel_unpack_pairs", "p->w[other] + k + 32 * j", "p->w[other] + k", "groups of the second row"),
     ),
@@ -85,7 +85,8 @@ BYTES: list[Mutant] = [
         ("panel_meet", "!(v_sum(sum) <= share)", "(v_sum(sum) > share)", "high bytes alone beside a NaN"),
     ),
     *avx2("thousand")(
-        ("panel_inverse", "(block + b) * EQ_BLOCK_TOKENS", "b * EQ_BLOCK_TOKENS", "lengths of the first thousand tokens"),
+        ("panel_inverse", "(block + b) * EQ_BLOCK_TOKENS", "b * EQ_BLOCK_TOKENS",
+         "lengths of the first thousand tokens"),
         ("panel_linear", "panel_inverse(a, first,", "panel_inverse(a, 0,", "lengths of the first thousand tokens"),
         ("panel_linear", "panel_meet(f, a, first + b", "panel_meet(f, a, b", "sums of the first thousand tokens"),
         ("panel_linear", "panel_block(f, p, rows, k0, k1, a, first + b", "panel_block(f, p, rows, k0, k1, a, b",
@@ -112,13 +113,15 @@ PRODUCTS: list[Mutant] = [
         ("panel_micro", "if (f.mins) acc", "if (f.mins && r == 0) acc", "mins of later rows left out"),
         ("panel_micro", "v_load(p->sum[g] +", "v_load(p->sum[0] +", "sum of the first group for all"),
         ("panel_block", "tile + r * to + first;", "tile + r * to + first - (first > 16);", "place of later tokens"),
-        ("panel_block", "memcpy(p->part[i], c + i * to", "memcpy(p->part[i], c", "earlier panels of the first row for all"),
+        ("panel_block", "memcpy(p->part[i], c + i * to", "memcpy(p->part[i], c",
+         "earlier panels of the first row for all"),
         ("panel_block", "whole ? to : EQ_BLOCK_TOKENS", "to", "stride of a block that is not full"),
         ("panel_block", "first, p->part[i]", "first, p->part[0]", "a block that is not full: first row for all"),
-        ("panel_linear", "k0 += EQ_KC) {", "k0 += EQ_KC) {\n            if (k0 > EQ_KC / 2) break;", "long rows cut off"),
+        ("panel_linear", "k0 += EQ_KC) {", "k0 += EQ_KC) {\n            if (k0 > EQ_KC / 2) break;",
+         "long rows cut off"),
         ("panel_linear", "(a->tokens + EQ_BLOCK_TOKENS - 1) /", "a->tokens /", "a last block that is not full"),
     ),
-    *avx2("")  .asking("tests/backends/test_op_corners.py -k 'avx2 and left_over'")(
+    *avx2("").asking("tests/backends/test_op_corners.py -k 'avx2 and left_over'")(
         ("panel_block", "panel_micro(f, p, r + i, 2,", "panel_micro(f, p, r + i, 1,", "second of two rows left out"),
         ("panel_block", "panel_micro(f, p, r + i, 1,", "panel_micro(f, p, r, 1,", "a last row alone"),
     ),
@@ -153,7 +156,8 @@ PACK: list[Mutant] = [
     ),
     *avx2("forgets")(
         ("pack", "a->lost[at + i] = a->power", "a->power", "what earlier tokens lost counts"),
-        ("pack", "a->lost[at + i] = a->power[at + i] = 0.0f", "a->lost[at + i] = 0.0f", "a NaN of an earlier step counts"),
+        ("pack", "a->lost[at + i] = a->power[at + i] = 0.0f", "a->lost[at + i] = 0.0f",
+         "a NaN of an earlier step counts"),
     ),
     *scalar(f"largest or very_different or {MANY}")(
         ("w_split", "l < -127 ? -127 : l", "l", "-128 kept"),

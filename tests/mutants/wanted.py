@@ -20,9 +20,8 @@ WITHOUT: dict[Place, str] = {
     ("native/quant/half.h", "eq_float_bits"): "copies bits",
     ("native/quant/half.h", "eq_bits_float"): "copies bits",
     ("native/simd/avx512.h", "v_half_all"): "must be there, but is not reached: this variant takes rows in pairs",
-    **{("native/simd/avx512.h", f): "likewise" for f in (
-        "w_fma", "w_bytes", "w_bits", "w_nibbles", "w_nibbles_table", "w_mask", "w_add_if", "w_sub_unless", "w_or", "w_shl",
-        "w_sub")},
+    **{("native/simd/avx512.h", f"w_{f}"): "likewise" for f in (
+        "fma", "bytes", "bits", "nibbles", "nibbles_table", "mask", "add_if", "sub_unless", "or", "shl", "sub")},
     ("native/kernels/panel.inc.h", "i_load"): "must be there, but is not reached: sums start at zero",
     **{(f"native/simd/{f}.h", "i_add"): "likewise" for f in ("scalar", "neon", "neondot")},
     ("edgeq/backends/numba_kernels.py", "buffer"): "an address",
