@@ -123,7 +123,9 @@ PRODUCTS: list[Mutant] = [
     ),
     *avx2("").asking("tests/backends/test_op_corners.py -k 'avx2 and left_over'")(
         ("panel_block", "panel_micro(f, p, r + i, 2,", "panel_micro(f, p, r + i, 1,", "second of two rows left out"),
-        ("panel_block", "panel_micro(f, p, r + i, 1,", "panel_micro(f, p, r, 1,", "a last row alone"),
+    ),
+    *wide("panel.inc.h", "tests/backends/test_op_corners.py -k 'avx512vnni and left_over'")(
+        ("panel_block", "panel_micro(f, p, r + i, 1,", "panel_micro(f, p, r, 1,", "third of three rows that are left over"),
     ),
     *avx2("left_over")(
         ("panel_block", "first + EQ_BLOCK_TOKENS <= to;", "first + EQ_BLOCK_TOKENS <= to + 1;",
