@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -59,6 +62,20 @@ def random_blocks(rng: np.random.Generator, fmt: str, rows: int, cols: int, size
 def tensor(rng: np.random.Generator, name: str, fmt: str, *shape: int, size: float = 1.0) -> MemoryTensor:
     rows = int(np.prod(shape[:-1], dtype=int))
     return MemoryTensor(name, fmt, shape, random_blocks(rng, fmt, rows, shape[-1], size))
+
+
+def fenced(given: MemoryTensor) -> MemoryTensor:
+    """The same tensor where behind its last byte begins a page that nobody may read (POSIX only)."""
+    page = mmap.PAGESIZE
+    room = -(-given.nbytes // page) * page
+    memory = np.frombuffer(mmap.mmap(-1, room + page), np.uint8)
+    if os.name == "posix":
+        mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+        mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        assert mprotect(memory.ctypes.data + room, page, 0) == 0
+    memory[room - given.nbytes : room] = given.data.reshape(-1)
+    data = memory[room - given.nbytes : room].reshape(given.data.shape)
+    return MemoryTensor(given.name, given.format.name, given.shape, data)
 
 
 def filled(rng: np.random.Generator, refs: list[tuple[str, tuple[int, ...]]], formats: Mapping[str, str], default: str,

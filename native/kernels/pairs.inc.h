@@ -1,6 +1,7 @@
-/* Rows in pairs, for a vocabulary with 64-byte vectors and dot products of bytes (EQ_PAIRS): a vector holds 32 weights of
- * one row and the same 32 of the next as unsigned bytes, and meets the high and the low bytes of 32 activations. What the
- * unsigned weights are too large by (`offset`) is taken off where the sums start. All integers are exact. */
+/* Rows in pairs, for formats with blocks of 256 and a vocabulary with 64-byte vectors and dot products of bytes (EQ_PAIRS;
+ * rows of smaller blocks: quads.inc.h): a vector holds 32 weights of one row and the same 32 of the next as unsigned bytes,
+ * and meets the high and the low bytes of 32 activations. What the unsigned weights are too large by (`offset`) is taken
+ * off where the sums start. All integers are exact. */
 
 #define EQ_INDEX(j) {j, j, j, j, j, j, j, j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j}
 static const int32_t scale_of[8][16] = { /* the scale of group j: 8 lanes for either row */
@@ -19,25 +20,19 @@ EQ_INLINE void pairs_block(const eq_layout f, const eq_tensor *w, const eq_act *
     int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
     const int64_t second = alone ? 0 : stride;
-    vf acc[2][4], minimum[2][4];
+    vf acc[2][4];
     v8 minima[2][2][4];
     for (int p = 0; p < pairs; p++)
-        for (int t = 0; t < count; t++)
-            acc[p][t] = minimum[p][t] = v_zero(), minima[p][0][t] = minima[p][1][t] = v8_zero();
+        for (int t = 0; t < count; t++) acc[p][t] = v_zero(), minima[p][0][t] = minima[p][1][t] = v8_zero();
     for (int64_t b = 0; b < blocks; b++) {
         const uint8_t *block[2][2];
-        vf one[2], least[2], many[2][4], more[2][4];
+        vf many[2][4], more[2][4];
         for (int p = 0; p < pairs; p++) {
             block[p][0] = data + 2 * p * stride + b * f.block_bytes;
             block[p][1] = block[p][0] + second;
             for (int r = 0; r < 2; r++)
                 for (int64_t i = 0; i < f.block_bytes; i += 64)
                     EQ_PREFETCH(data + (2 * (pairs * b + p) + r) * f.block_bytes + i + EQ_AHEAD);
-            if (f.groups == 1) {
-                one[p] = v_half_pair(block[p][0], block[p][1]);
-                if (f.mins) least[p] = v_half_pair(block[p][0] + 2, block[p][1] + 2);
-                continue;
-            }
             float s[2][16], m[2][16];
             for (int r = 0; r < 2; r++) f.scales(block[p][r], s[r], m[r]);
             for (int t = 0; t < count; t++) {
@@ -58,15 +53,8 @@ EQ_INLINE void pairs_block(const eq_layout f, const eq_tensor *w, const eq_act *
             for (int p = 0; p < pairs; p++) {
                 w64 v = f.pairs(block[p][0], block[p][1], j);
                 for (int t = 0; t < count; t++) {
-                    int64_t at = (first + t) * groups + b * f.groups + j;
-                    vf dot = p_dot(v, x[t]);
-                    if (f.groups == 1) {
-                        acc[p][t] = v_fma(dot, v_mul(one[p], v_set(a->scale[at])), acc[p][t]);
-                        if (f.mins) minimum[p][t] = v_fma(least[p], v_set(a->sum32[at]), minimum[p][t]);
-                    } else {
-                        vf s = f.halves ? v_choose2(many[p][t], scales_of[j], more[p][t]) : v_choose(many[p][t], scale_of[j]);
-                        acc[p][t] = v_fma(dot, s, acc[p][t]);
-                    }
+                    vf s = f.halves ? v_choose2(many[p][t], scales_of[j], more[p][t]) : v_choose(many[p][t], scale_of[j]);
+                    acc[p][t] = v_fma(p_dot(v, x[t]), s, acc[p][t]);
                 }
             }
         }
@@ -74,8 +62,7 @@ EQ_INLINE void pairs_block(const eq_layout f, const eq_tensor *w, const eq_act *
     for (int p = 0; p < pairs; p++)
         for (int r = 0; r < 2 - alone; r++)
             for (int t = 0; t < count; t++)
-                tile[(2 * p + r) * a->tokens + first + t] =
-                    v8_sum(v_row(acc[p][t], r)) + v8_first(v_row(minimum[p][t], r)) + v8_sum(minima[p][r][t]);
+                tile[(2 * p + r) * a->tokens + first + t] = v8_sum(v_row(acc[p][t], r)) + v8_sum(minima[p][r][t]);
 }
 
 EQ_INLINE void pairs_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {

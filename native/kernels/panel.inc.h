@@ -26,6 +26,7 @@ typedef struct {
     float part[EQ_MR][EQ_BLOCK_TOKENS]; /* outputs of a block that is not full */
     float inverse[EQ_TURN_BLOCKS][EQ_BLOCK_TOKENS]; /* 1 / sum of squares of a token's activations */
 } eq_panel;
+_Static_assert(sizeof(eq_panel) <= EQ_LINEAR_SCRATCH, "a panel has to fit the scratch of a thread");
 
 EQ_INLINE const int8_t *packed_high(const eq_act *a, int64_t block) {
     return (const int8_t *)a->q + 2 * block * EQ_BLOCK_TOKENS * a->width;

@@ -1,6 +1,8 @@
 /* Rows for formats whose blocks are 32 weights, for a vocabulary with EQ_QUADS: four blocks of a row at a time. Sixteen
  * lanes hold the sums of four blocks, so that scales and mins of all four are applied at once. Integers are exact. */
 
+_Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
+
 /* Step s, `blocks` blocks, of `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *a, int64_t s, const int blocks, const int rows,
                           int first, const int count, vf (*acc)[4]) {

@@ -17,7 +17,6 @@ EQ_INLINE vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
 EQ_INLINE vf v_max(vf a, vf b) { return vmaxq_f32(a, b); } /* a NaN in either place comes out */
 EQ_INLINE vf v_min(vf a, vf b) { return vminq_f32(a, b); }
 EQ_INLINE vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
-EQ_INLINE vf v_abs(vf a) { return vabsq_f32(a); }
 EQ_INLINE vf v_round(vf a) { return vrndnq_f32(a); }
 EQ_INLINE vf v_pow2(vf n) {
     return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23));

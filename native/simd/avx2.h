@@ -21,7 +21,6 @@ EQ_INLINE vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
 EQ_INLINE vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 EQ_INLINE vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 EQ_INLINE vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-EQ_INLINE vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 EQ_INLINE vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 EQ_INLINE vf v_pow2(vf n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));

@@ -21,7 +21,6 @@ EQ_INLINE vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 EQ_INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 EQ_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 EQ_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-EQ_INLINE vf v_abs(vf a) { return _mm512_abs_ps(a); }
 EQ_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 EQ_INLINE vf v_pow2(vf n) { /* 2^n for whole n in [-126, 127] */
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
@@ -190,12 +189,6 @@ EQ_INLINE void p_store(uint8_t *p0, uint8_t *p1, w64 w) {
     _mm256_storeu_si256((__m256i *)p0, _mm512_castsi512_si256(w.b));
     _mm256_storeu_si256((__m256i *)p1, _mm512_extracti64x4_epi64(w.b, 1));
 }
-EQ_INLINE vf v_half_pair(const uint8_t *p0, const uint8_t *p1) { /* a half of either row in its 8 lanes */
-    int16_t h0, h1;
-    memcpy(&h0, p0, 2);
-    memcpy(&h1, p1, 2);
-    return _mm512_cvtph_ps(_mm256_mask_set1_epi16(_mm256_set1_epi16(h0), 0xFF00, h1));
-}
 EQ_INLINE vf v_join(const float *low, const float *high) { /* 8 floats each, loaded as they were stored */
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high), 1);
 }
@@ -211,7 +204,6 @@ EQ_INLINE vf v_choose2(vf x, const int32_t *lanes, vf y) { /* lanes from 16 on: 
     return _mm512_permutex2var_ps(x, _mm512_loadu_si512(lanes), y);
 }
 EQ_INLINE v8 v_row(vf x, int second) { return second ? _mm512_extractf32x8_ps(x, 1) : _mm512_castps512_ps256(x); }
-EQ_INLINE float v8_first(v8 x) { return _mm256_cvtss_f32(x); }
 
 /* --- four blocks of 32 weights of one row ------------------------------------------------------------------------- */
 #define EQ_QUADS 1

@@ -21,7 +21,6 @@ EQ_INLINE vf v_div(vf a, vf b) { return a / b; }
 EQ_INLINE vf v_max(vf a, vf b) { return a > b ? a : b; }
 EQ_INLINE vf v_min(vf a, vf b) { return a < b ? a : b; }
 EQ_INLINE vf v_fma(vf a, vf b, vf c) { return a * b + c; }
-EQ_INLINE vf v_abs(vf a) { return fabsf(a); }
 EQ_INLINE vf v_round(vf a) { return rintf(a); }
 EQ_INLINE vf v_pow2(vf n) {
     uint32_t bits = (uint32_t)((n == n ? (int32_t)n : 0) + 127) << 23; /* a NaN is no integer */

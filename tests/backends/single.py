@@ -43,13 +43,13 @@ def program(build: Callable[[Builder], tuple[list[int], list[int]]], layers: int
 def run(
     made: Program, weights: MemoryWeights, inputs: list[np.ndarray], batch: Batch, *,
     isa: str | Runner | None = None, threads: int = 2, kv_type: str = "F32", context: int = 256,
-    before: Steps | None = None, reproducible: bool = False, dtype: type = np.float64,
+    before: Steps | None = None, reproducible: bool = False, dtype: type = np.float64, chunk: int = 128,
 ) -> list[np.ndarray]:  # fmt: skip
     """Outputs of the program on the native variant `isa`, by a runner, or on the reference for None.
 
     `before`: steps done first."""
     forced = isa if isinstance(isa, str) else None
-    options = Options(threads=threads, chunk=128, isa=forced, reproducible=reproducible)
+    options = Options(threads=threads, chunk=chunk, isa=forced, reproducible=reproducible)
     if callable(isa):
         return isa(made, weights, options, [*(before or []), (batch, inputs)], kv_type, context)
     backend = ReferenceBackend(dtype) if isa is None else native(threads)

@@ -15,6 +15,7 @@ from tests.blocks import MemoryWeights, filled, tensor
 LINEAR = sorted(name for name, f in quants.FORMATS.items() if f.linear)
 FLOATS = ("F32", "F16", "BF16")
 
+
 def batch(tokens: int, start: int = 0, sequence: int = 0) -> Batch:
     return Batch([i % 7 for i in range(tokens)], range(start, start + tokens), [sequence] * tokens, range(tokens))
 
@@ -84,7 +85,48 @@ def test_values_that_are_not_finite_reach_the_output(tokens: int, isa: str) -> N
         x[0, 37] = bad
         out = run(made, weights, [x], batch(tokens), isa=isa)[0]
         assert not np.isfinite(out[0]).any()
-        assert np.isfinite(out[1:]).all()
+        with np.errstate(invalid="ignore"):
+            x = seen(x, isa)[1:]  # a block of tokens with such a value has both bytes of all
+        w = weights["w"].values().astype(np.float64)
+        assert (np.abs(out[1:] - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
+
+
+@pytest.mark.parametrize("fmt", ["Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q3_K", "Q6_K"])
+def test_largest_weights_and_activations(fmt: str, isa: str) -> None:
+    """All of one sign, so that sums are as large as they can be; low bytes of -128, whose sign no byte can change."""
+    f = quants.FORMATS[fmt]
+    rng = np.random.default_rng(13)
+    rows, cols = 9, max(32, f.block)
+    weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
+    data, before = weights["w"].data, weights["w"].data.copy()
+    for row, byte in enumerate((0x00, 0xFF, 0x80, 0x7F, 0x0F, 0xF0)):
+        data[row] = byte
+    for kind, at in quants.scale_fields(fmt):
+        assert kind == "F16"
+        data[:, at : at + 2] = before[:, at : at + 2]
+    top, low = np.full(cols, 32512.0), np.full(cols, 128.0)  # steps of 2^-10
+    low[::32] = 32512
+    mixed = np.where(rng.integers(0, 2, cols) > 0, 1, -1)
+    x = np.stack([top, -top, top * mixed, low, -low, low * mixed] * 6).astype(np.float32) / 1024
+    made = program(lambda b: linear(b, rows, cols))
+    w = weights["w"].values().astype(np.float64)
+    for tokens in (6, 36):
+        found, y = run(made, weights, [x[:tokens]], batch(tokens), isa=isa)[0], seen(x[:tokens], isa)
+        assert (np.abs(found - y @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(y) @ np.abs(w.T) + 1)).all()
+
+
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q5_1", "Q2_K"])
+def test_tokens_of_very_different_lengths_choose_their_bytes_together(fmt: str, isa: str) -> None:
+    rng = np.random.default_rng(14)
+    rows, cols, tokens = 5, 768, 45
+    weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
+    x = rng.standard_normal((tokens, cols)) * 10 ** rng.uniform(-2, 1, (tokens, 1))
+    x[rng.integers(0, tokens, 60), rng.integers(0, cols, 60)] *= rng.uniform(5, 80, 60)
+    x = x.astype(np.float32)
+    made = program(lambda b: linear(b, rows, cols))
+    found, y = run(made, weights, [x], batch(tokens), isa=isa)[0], seen(x, isa)
+    w = weights["w"].values().astype(np.float64)
+    assert (np.abs(found - y @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(y) @ np.abs(w.T) + 1)).all()
 
 
 @pytest.mark.parametrize("fmt", ["Q4_1", "Q4_K", "Q6_K", "F32"])
@@ -136,8 +178,8 @@ def test_elementwise_ops(isa: str) -> None:
         weights = filled(rng, [("w", (n,)), ("s", (1,))], {}, "F32", 1.0)
         x, y = (rng.standard_normal((3, n)).astype(np.float32) * 4 for _ in range(2))
         made = program(lambda b, n=n: elementwise(b, n))
-        for found, expected in zip(run(made, weights, [x, y], batch(3), isa=isa), run(made, weights, [x, y], batch(3))):
-            near(found, expected, 1e-6)
+        for found, right in zip(run(made, weights, [x, y], batch(3), isa=isa), run(made, weights, [x, y], batch(3))):
+            near(found, right, 1e-6)
 
 
 def test_gates_of_large_values_stay_finite(isa: str) -> None:
@@ -187,8 +229,8 @@ def test_rope_at_far_positions(style: ops.RopeStyle, isa: str) -> None:
         x = rng.standard_normal((5, 3 * head_dim)).astype(np.float32)
         made = program(build)
         args = (made, MemoryWeights(), [x], batch(5, start=200_000))
-        for found, expected in zip(run(*args, isa=isa, context=200_128), run(*args, context=200_128)):
-            near(found, expected, 1e-6)
+        for found, right in zip(run(*args, isa=isa, context=200_128), run(*args, context=200_128)):
+            near(found, right, 1e-6)
 
 
 def test_embed_and_take_rows(isa: str) -> None:

@@ -12,23 +12,10 @@ from edgeq.backends.base import Batch, Options
 from edgeq.errors import BackendError
 from edgeq.ops import NONE, In, Out, Weight
 from edgeq.program import Builder
-from tests.backends.conftest import WORKING
-from tests.backends.single import Runner, Steps, native, near, program, run, seen, wanted
+from tests.backends.conftest import WORKING, By
+from tests.backends.single import Steps, native, near, program, run, seen, wanted
 from tests.backends.test_native_ops import attention, batch, linear, random_qkv
 from tests.blocks import MemoryWeights, filled
-
-By = str | Runner
-
-
-@pytest.fixture(params=[*WORKING, "numba"])
-def by(request: pytest.FixtureRequest) -> By:
-    if request.param != "numba":
-        return str(request.param)
-    pytest.importorskip("numba", reason="numba has no wheel for this platform")
-    from tests.backends.test_numba import run_here
-
-    return run_here
-
 
 # --- linears ------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from tests.mutants.mutant import In, Mutant
 
 OPS = "tests/backends/test_native_ops.py"
 CORNERS = "tests/backends/test_op_corners.py"
+LINEARS = "tests/backends/test_linear_corners.py"
 AVX2 = ("native/isa/avx2.c",)
 WIDE = ("native/isa/avx512vnni.c",)
 PAIRED = f"{OPS} -k 'avx512vnni and test_linear and (q4 or q5 or q8 or q2_k or q3_k or q6_k)'"
@@ -101,37 +102,26 @@ ROWS: list[Mutant] = [
          "float *out = tile + (row - row0) * (a->tokens - (row > 4))", "outputs of later rows"),
         ("rows_linear", "EQ_ROWS, t, 2, out), t += 2", "EQ_ROWS, t, 1, out), t += 2",
          "second of two tokens left out"),
-        ("panel_unpack", "per * g, *m = p->m[r] + per * g", "per * g, *m = p->m[r] + g", "place of the mins"),
-        ("panel_unpack", "k / 32 + j", "k / 32 + (j & 6)", "groups of the general formats"),
-        ("panel_micro", "f.halves ? 16 : 32", "f.halves ? 32 : 32", "one scale for both halves"),
-        ("panel_micro", "if (f.mins) acc", "if (f.mins && r == 0) acc", "mins of later rows left out"),
-        ("panel_micro", "p->s[row + r][g]", "p->s[row + r][0]", "one scale for the panel"),
-        ("panel_micro", "f.halves ? sum + k / 16 * EQ_BLOCK_TOKENS",
-         "f.halves ? sum + k / 32 * EQ_BLOCK_TOKENS", "which sums of activations"),
-        ("panel_linear", "k0 += EQ_KC) {", "k0 += EQ_KC + 0 * rows) {\n        if (k0 > EQ_KC) break;",
-         "long rows cut off"),
-        ("panel_linear", "if (k0 == 0) memset", "if (k0 >= 0) memset", "sums of earlier panels lost"),
-        ("panel_linear", "b * EQ_BLOCK_TOKENS", "b * (EQ_BLOCK_TOKENS - (b > 1))", "place of later tokens"),
-        ("quantize", "amax / 32512.0f", "amax / 32511.0f", "scale a little off"),
-        ("quantize", "v_abs(v)", "v", "largest instead of largest magnitude"),
-        ("quantize", "a->sum[2 * (t * groups + g) + h] = scale * (float)sums[h]",
-         "a->sum[2 * (t * groups + g) + h] = scale * (float)sums[0]", "sum of the first half for both"),
-        ("quantize", "scale * (float)(sums[0] + sums[1]);\n                for",
-         "scale * (float)sums[0];\n                for", "sum of one half (rows)"),
-        ("quantize", "lane = t % EQ_BLOCK_TOKENS", "lane = (t + 1) % EQ_BLOCK_TOKENS",
-         "lanes of packed tokens"),
+        ("quantize", "scale = largest / 32512.0f", "scale = largest / 32511.0f", "scale a little off"),
+        ("quantize", "32512.0f / largest", "32511.0f / largest", "activations a little off"),
+        ("quantize", "scale >= 1.17549435e-38f", "scale >= 1e-4f", "small activations taken for none"),
+        ("quantize", "scale * (float)sums[h]", "scale * (float)sums[0]", "sum of the first half for both"),
+        ("quantize", "(float)(sums[0] + sums[1])", "(float)sums[0]", "sum of one half for 32"),
+        ("quantize", "a->q + t * width + k,", "a->q + t * width + (k & ~32),", "places of two groups"),
+        ("quantize", "pack(a, q, scale, t, k)", "pack(a, q, scale, t, k0)", "all groups in the first one's place"),
+    ),
+    *In("kernels: native", "native/kernels/linear.inc.h", (f"{LINEARS} -k 'avx512vnni and number_of_blocks'",), WIDE,
+        ("avx512vnni",))(
+        ("quantize", "x_place(q, k / 32", "x_place(q, k / 64", "two groups in one place"),
+        ("quantize", "t * ((groups + 3) / 4)", "t * (groups / 4)", "tokens without room for their last groups"),
     ),
     *avx2("linear.inc.h", "test_linear and (Q1_0 or Q2_0 or NVFP4)")(
         ("any_layout", "eq_format_block(type) / 32", "eq_format_block(type) / 32 > 1 ? 8 : 1",
          "formats with blocks of 64 and 128"),
     ),
-    *corners("linear.inc.h", "panels or left_over")(
-        ("panel_unpack", "(row + r) * stride", "(row + r - (r > 90)) * stride", "last rows of a panel"),
-        ("panel_linear", "many - i >= 2) panel_micro(f, p, r + i, 2",
-         "many - i >= 2) panel_micro(f, p, r + i, 1", "second of two rows left out"),
-    ),
-    *avx2("linear.inc.h", "not_finite")(
-        ("quantize", "odd = v_fma(v, v_zero(), odd)", "odd = v_zero()", "infinite values lost"),
+    *In("kernels: native", "native/isa/common.h", (f"{OPS} -k 'avx2 and not_finite'",), AVX2, ("avx2",))(
+        ("eq_finite", "bits >= 0x7F800000", "bits > 0x7F800000", "infinite values lost"),
+        ("eq_finite", "bits = 0x7FC00000", "bits = 0", "values that are not finite taken for zero"),
     ),
     *avx2("linear.inc.h", "reproducible or sixteen")(
         ("rows_block", "v_sum(acc[r][t]) +", "v_sum(acc[r][t]) * (count == 4 ? 1.0000002f : 1.0f) +",
@@ -164,15 +154,12 @@ PAIRS: list[Mutant] = [
     *In("kernels: native", "native/kernels/pairs.inc.h", (PAIRED,), WIDE, ("avx512vnni",))(
         ("pairs_block", "block[p][0] + second", "block[p][0] + 0 * second", "first row of a pair for both"),
         ("pairs_block", "2 * p * stride", "p * stride", "second pair"),
-        ("pairs_block", "if (f.mins) least[p] = v_half_pair(block[p][0] + 2, block[p][1] + 2)",
-         "if (f.mins) least[p] = v_half_pair(block[p][0] + 2, block[p][0] + 2)",
-         "min of the first row for both"),
         ("pairs_block", "h < 1 + f.halves", "h < 1", "half of the mins of Q2_K"),
         ("pairs_block", "r < 2 && f.mins", "r < 1 && f.mins", "mins of the second row"),
         ("pairs_block", "v_choose(many[p][t], scale_of[j])", "v_choose(many[p][t], scale_of[0])",
          "one scale for a block"),
-        ("pairs_block", "v8_first(v_row(minimum[p][t], r))", "v8_first(v_row(minimum[p][t], 0))",
-         "min of the first row added to both"),
+        ("pairs_block", "v8_sum(v_row(acc[p][t], r))", "v8_sum(v_row(acc[p][t], 0))", "sum of the first row for both"),
+        ("pairs_block", "v8_sum(minima[p][r][t])", "v8_sum(minima[p][0][t])", "mins of the first row for both"),
         ("pairs_block", "b * f.groups + j), f.offset)", "b * f.groups + j), 0)", "offset not taken off"),
         ("pairs_linear", "pairs_block(f, w, a, row, 2, 0, t, 2, out), t += 2",
          "pairs_block(f, w, a, row, 2, 0, t, 1, out), t += 2", "second of two tokens left out"),
@@ -276,6 +263,22 @@ ELEMENTWISE: list[Mutant] = [
     ),
     *avx2("elementwise.inc.h", "elementwise")(
         ("rms_norm", "+ (double)eps", "+ 10 * (double)eps", "eps ten times too large"),
+    ),
+    *avx2("elementwise.inc.h").asking(f"{LINEARS} -k 'avx2 and residuals'")(
+        ("turned", "bias + i", "bias", "bias of the first rows for all"),
+        ("turned", "add + at", "add + i", "residual of the first token for all"),
+        ("turned", "add ? v_add(v_load(add + at), x) : x", "x", "residual lost"),
+        ("turn", "v_load(tile + (i + j) * from + t)", "v_load(tile + (i + j) * from)", "first tokens for all"),
+        ("turn", "v_turn(x);", "", "not turned"),
+        ("turn", "out + (t + j) * to + i, turned", "out + (t + j) * to, turned", "place of the first rows for all"),
+        ("turn", "bias, add, i, (t + j) * to + i)", "bias, NULL, i, (t + j) * to + i)",
+         "residual lost in whole squares"),
+        ("turn", "x[j] = tile[(i + j) * from + t]", "x[j] = tile[i * from + t]", "last tokens: first row for all"),
+        ("turn", "turned(v_load(x), bias,", "turned(v_load(x), NULL,", "last tokens: bias lost"),
+        ("turn", "if (bias) x += bias[i]", "if (bias) x += bias[0]", "last rows: first bias for all"),
+        ("turn", "add ? add[t * to + i] + x : x", "x", "last rows: residual lost"),
+        ("turn", "tile[i * from + t];\n            if", "tile[i * to + t];\n            if",
+         "last rows: stride of the output"),
     ),
     *avx2("math.inc.h", "elementwise or gates or test_exp")(
         ("v_exp", "-0.693145752f", "-0.693f", "ln 2 rounded"),

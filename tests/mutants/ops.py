@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.kernels import CORNERS, OPS
+from tests.mutants.kernels import CORNERS, LINEARS, OPS
 from tests.mutants.mutant import In, Mutant
 
 GOLDEN = "tests/test_golden.py -k 'transformers and (llama-spm or gemma3 or qwen3 or qwen2)'"
@@ -14,7 +14,7 @@ KEPT = (f"{OPS} {CORNERS} -k '{BEST} and (rounded_keys or cache_keeps)'", f"{COR
 
 
 def native(file: str, match: str, session: bool = False) -> In:
-    asked = (f"{OPS} {CORNERS} -k '{BEST} and ({match})'", *((MODELS, SESSION) if session else ()))
+    asked = (f"{OPS} {CORNERS} {LINEARS} -k '{BEST} and ({match})'", *((MODELS, SESSION) if session else ()))
     return In("ops: native stages", f"native/{file}", asked, None, (BEST,))
 
 
@@ -138,18 +138,24 @@ STAGES: list[Mutant] = [
         ("attend", "p0 - c->window + 1) / EQ_SEGMENT", "p1 - c->window + 1) / EQ_SEGMENT",
          "first segment of a window"),
     ),
-    *native("stages.c", "test_linear or fused or panels", session=True)(
+    *native("stages.c", "test_linear or fused or panels or residuals or full_step", session=True)(
         ("multiply", "r + EQ_ROW_STEP, row1)", "r + EQ_ROW_STEP - 1, row1)", "last row of a step"),
-        ("linear", "if (b) v += b[r + i]", "if (b) v += b[i]", "bias of the first rows for all"),
-        ("linear", "v = add[t * rows + r + i] + v", "v = add[r + i] + v",
-         "residual of the first token for all"),
+        ("linear", "b ? b + r : NULL", "b", "bias of the first rows for all"),
+        ("linear", "add ? add + r : NULL", "add", "residual of the first rows for all"),
+        ("linear", "y + r, rows", "y, rows", "all rows in the place of the first"),
         ("gate_up", "s->k->glu(gate, up", "s->k->glu(up, gate", "gate and up swapped"),
-        ("gate_up", "r + i] = gate[i * tokens + t]", "r + i] = gate[i * tokens]", "first token for all"),
+        ("gate_up", "s->k->turn(gate,", "s->k->turn(up,", "up not gated"),
+        ("gate_up", "y + r, rows", "y, rows", "all rows in the place of the first"),
         ("rows_of", "s->c->batch->n_outputs : s->c->batch->n_tokens",
          "s->c->batch->n_tokens : s->c->batch->n_tokens", "wanted rows counted as tokens"),
     ),
     *native("stages.c", "qkv", session=True)(
-        ("qkv", "bias[head * e + i]", "bias[i]", "bias of the first head for all"),
+        ("qkv", "bias ? bias + head * e : NULL", "bias", "bias of the first head for all"),
+        ("qkv", "t % EQ_SMALL_BATCH == 0", "t == 0", "tokens behind the first sixteen not turned"),
+        ("qkv", "s->tile + t,", "s->tile,", "the first sixteen tokens again"),
+        ("qkv", "some + t % EQ_SMALL_BATCH * e", "some + t % 8 * e", "keys of other tokens"),
+        ("qkv", "MIN(tokens - t, EQ_SMALL_BATCH), bias", "MIN(tokens - t, 15), bias", "one in sixteen tokens"),
+        ("qkv", "kind == 0 ? q_width : e);", "e);", "stride of queries"),
         ("qkv", "kind == 1 ? o->k_norm : -1", "kind == 1 ? o->q_norm : -1",
          "weight of the query norm for keys"),
         ("qkv", "if (kind < 2) s->k->rope", "if (kind < 1) s->k->rope", "keys not turned"),
@@ -178,6 +184,28 @@ STAGES: list[Mutant] = [
         ("step", "n_stages; i++)\n                atomic_store",
          "n_stages - 1; i++)\n                atomic_store", "claims of the last stage not set back"),
         ("padded", "(n + to - 1) / to * to", "n / to * to", "rounded down"),
+    ),
+    *native("exec.c", "full_step or memory_of_a_step")(
+        ("quad_rows", "e->program.reproducible ? e->rows : EQ_SMALL_BATCH", "EQ_SMALL_BATCH",
+         "no room for reproducible prompts"),
+        ("eq_tile_bytes", "? e->max_head_dim : 2 * EQ_ROW_STEP", "? 2 * EQ_ROW_STEP : 2 * EQ_ROW_STEP",
+         "no room for wide heads"),
+        ("eq_tile_bytes", "? e->max_head_dim : 2 * EQ_ROW_STEP", "? e->max_head_dim : EQ_ROW_STEP",
+         "no room for what is gated"),
+        ("eq_exec_new", "* (4 + 2)", "* (4 + 1)", "no room for the low bytes"),
+        ("eq_exec_new", "/ 32 * e->rows * 24", "/ 32 * e->rows * 20", "no room for lengths"),
+        ("eq_exec_new", "(padded(p->arena, 128) / 128 + 1)", "(padded(p->arena, 128) / 256 + 1)", "no room for quads"),
+        ("eq_rounded", "4 * floats;", "2 * floats;", "rounded over the floats"),
+        ("eq_rounded", "(q + 2 * floats) + floats / 32", "(q + 2 * floats) + floats / 64", "sums over the scales"),
+        ("eq_rounded", "scale + 3 * (floats / 32)", "scale + 2 * (floats / 32)", "sums of 32 over those of 16"),
+        ("eq_rounded", "*power = lost + floats / 32", "*power = lost + floats / 64", "lengths over what is lost"),
+    ),
+    *In("ops: native stages", "native/exec.c", (f"{LINEARS} -k 'avx512vnni and full_step'",), None, ("avx512vnni",))(
+        ("eq_rounded", "24 * (floats / 32)", "12 * (floats / 32)", "quads over sums"),
+        ("eq_rounded", "b->offset / 128 * quad_rows(e)", "b->offset / 256 * quad_rows(e)", "quads of two buffers"),
+    ),
+    *In("ops: native stages", "native/check.c", ("tests/native/test_hostile_calls.py",), ("native/check.c",))(
+        ("check_buffer", "b->offset % 128", "b->offset % 32", "buffers whose quads overlap"),
     ),
     *native("exec.c", "test_attention or two_sequences", session=True)(
         ("find_spans", "b->sequences[t + n] == b->sequences[t]", "1", "spans across sequences"),
@@ -261,6 +289,9 @@ PASS: list[Mutant] = [
         ("place", "last[other] < first[h]", "last[other] <= first[h]", "an op's output over its input"),
         ("place", "(*program.inputs, *program.outputs)", "(*program.inputs,)", "outputs overwritten"),
         ("place", "offset < at + need", "offset < at", "buffers that overlap in part"),
+    ),
+    *passes("place.py").asking(f"{CORNERS} -k '{BEST} and two_inputs'")(
+        ("", "ALIGN = 128", "ALIGN = 32", "buffers that the native backend refuses"),
     ),
 ]  # fmt: skip
 

@@ -94,7 +94,7 @@ static int32_t format(source *s) { /* one that a linear may have */
 }
 static int32_t buffer(model *m, int32_t width, int outputs) {
     m->buffers[m->p.n_buffers] = (eq_buffer){m->p.arena, width, outputs};
-    m->p.arena += (width + 31) / 32 * 32;
+    m->p.arena += (width + 127) / 128 * 128;
     return m->p.n_buffers++;
 }
 static int32_t tensor(model *m, source *s, int32_t type, int64_t rows, int64_t cols) {
@@ -340,7 +340,7 @@ static void damage(source *s, model *m) {
         case 7: t->cols = odd64(s); break;
         case 8: t->type = below(s, 2) ? below(s, 64) : odd32(s); break;
         case 9: t->nbytes = below(s, 2) && t->nbytes > 0 ? t->nbytes - below(s, 40) : INT64_MIN; break;
-        case 10: b->offset = below(s, 2) ? odd64(s) : below(s, 2) ? -1 : 32 * below(s, 40); break;
+        case 10: b->offset = below(s, 2) ? odd64(s) : below(s, 2) ? -1 : 128 * below(s, 10); break;
         case 11: b->width = odd32(s); break;
         case 12: b->outputs = below(s, 3); if (below(s, 2)) give_back(m, handle); break;
         case 13: c->kv_heads = odd32(s); break;

@@ -105,6 +105,13 @@ def test_an_offset_that_overflows_with_its_width_is_refused(case: Case, offset: 
     case.refused("offset of a buffer")
 
 
+@pytest.mark.parametrize("offset", [1, 32, 64, 127])
+def test_an_offset_inside_four_groups_of_activations_is_refused(case: Case, offset: int) -> None:
+    """Buffers of kernels that take four groups together would overlap."""
+    case.table("buffers")[0].offset += offset
+    case.refused("offset of a buffer")
+
+
 def test_more_inputs_to_be_rounded_than_ops_do_not_write_past_the_stages(case: Case) -> None:
     inputs = case.table("inputs", 500)
     for i in range(500):
