@@ -56,6 +56,10 @@ class Chat:
         self.session = Session(model, 1, context)
         self.messages: list[dict[str, Any]] = []
         self.dropped = 0
+        if isinstance(settings.get("draft"), type(model)):
+            from edgeq.speculation.draft import DraftModel
+
+            settings["draft"] = DraftModel(model, settings["draft"])  # one for all answers: it reuses what it ran
         self._settings = {"sampling": sampling, **settings}
         self._open: Answer | None = None  # the answer in the making
         if system:

@@ -50,6 +50,8 @@ class Mapped:
 class NumbaExecutable(Executable):
     """Phases of a program. One step runs at a time; steps of other threads wait their turn."""
 
+    small_batch = 8  # all batches are summed alike; larger ones cost as much per token
+
     def __init__(self, program: Program, weights: WeightSource, options: Options, pool: Pool) -> None:
         import numpy as np
 
