@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgeq.backends.base import Batch, Cancel, State
-from edgeq.errors import ContextError, FileChangedError, FormatError, UsageError, shown
+from edgeq.errors import Cancelled, ContextError, FileChangedError, FormatError, UsageError, shown
 from edgeq.speculation.pays import Costs
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class Session:
             # Taken away while it does not fit the tokens: an interrupt may strike at any line.
             ahead, self._ahead[sequence] = self._ahead[sequence], []
             if ahead and ahead[-1][0] == token:
+                if cancel:
+                    raise Cancelled("the step was cancelled")
                 self._check_file()
                 logits = ahead.pop()[1]
                 self._mark([sequence], [len(held)])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeq.model import Model
     from edgeq.session import Session
     from edgeq.speculation.draft import DraftModel
+    from edgeq.speculation.pays import Costs
 
 
 class Drafts(Record):
@@ -45,9 +46,8 @@ class Drafter(Protocol):
         """The text goes on with this token."""
         ...
 
-    def plan(self, most: int, seconds: Sequence[float]) -> tuple[int, float]:
-        """How many tokens to draft, at most `most`, and how many tokens a second that promises; 0 for none.
-        `seconds`: what a step of n tokens takes."""
+    def plan(self, most: int, costs: Costs) -> tuple[int, float]:
+        """How many tokens to draft, at most `most`, and how many times as fast that should be; 0 for none."""
         ...
 
     def draft(self, n: int, cancel: Cancel | None) -> list[int]:
@@ -106,12 +106,12 @@ class Speculation:
         return made
 
     def _draft(self, most: int, cancel: Cancel | None) -> list[int]:
-        most, chosen, promise, by = min(most, self._most), 0, 0.0, None
-        if most > 0:
+        most, costs, chosen, promise, by = min(most, self._most), self._session.costs, 0, 0.0, None
+        if most > 0 and costs.one:  # the first step is one token, to compare with
             for drafter in self._drafters or ():
-                n, rate = drafter.plan(most, self._session.costs.seconds)
-                if n and rate > promise:
-                    chosen, promise, by = n, rate, drafter
+                n, gain = drafter.plan(most, costs)
+                if n and gain > promise:
+                    chosen, promise, by = n, gain, drafter
         self._by = by
         return by.draft(chosen, cancel) if by else []
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgeq.backends.base import Cancel
     from edgeq.model import Model
+    from edgeq.speculation.pays import Costs
 
 TOKENS = "tokenizer.ggml.tokens"
 CHANCE = 0.7  # that a drafted token is right, before there were any
@@ -53,23 +54,23 @@ class DraftModel:
         self._text.append(token)
         self._foreign = self._foreign or token >= self._vocab
 
-    def plan(self, most: int, seconds: Sequence[float]) -> tuple[int, float]:
+    def plan(self, most: int, costs: Costs) -> tuple[int, float]:
         """As many tokens as pay, or now and then a few to see whether they would."""
         here = len(self._text)
         most = min(most, self._session.context - here + 1)
         if self._foreign or most < 1:
-            return 0, 0.0
-        n, rate = best([self._chance] * most, seconds, self._each)
+            return 0, 1.0
+        n, gain = best([self._chance] * most, costs.ratios, self._each / costs.one)
         if not self._each:
-            return min(n, PROBE), rate
+            return min(n, PROBE), gain
         if n:
             self._pause = PAUSE
-            return n, rate
+            return n, gain
         if here < self._next:
-            return 0, 0.0
+            return 0, 1.0
         self._next = here + self._pause
         self._pause *= 2
-        return min(PROBE, most), rate
+        return min(PROBE, most), gain
 
     def draft(self, n: int, cancel: Cancel | None = None) -> list[int]:
         """The n likeliest tokens, one after the other. Raises what a step raises."""

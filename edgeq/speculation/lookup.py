@@ -14,6 +14,7 @@ from edgeq.speculation.pays import best
 
 if TYPE_CHECKING:
     from edgeq.backends.base import Cancel
+    from edgeq.speculation.pays import Costs
 
 TABLE = 1 << 16  # entries of the table: a power of two
 TRIES = 16  # places that are looked at
@@ -81,12 +82,12 @@ class Lookup:
             place = self._before[place]
         return best, most if best else 0
 
-    def plan(self, most: int, seconds: Sequence[float]) -> tuple[int, float]:
-        """How many tokens to draft, and how many a second that promises."""
+    def plan(self, most: int, costs: Costs) -> tuple[int, float]:
+        """How many tokens to draft, and how many times as fast that should be."""
         if not self._place:
-            return 0, 0.0
+            return 0, 1.0
         at, chances = self._agreed, self._chances
-        return best([chances[CLASS[min(at + i, FAR)]] for i in range(most)], seconds)
+        return best([chances[CLASS[min(at + i, FAR)]] for i in range(most)], costs.ratios)
 
     def draft(self, n: int, cancel: Cancel | None = None) -> list[int]:
         """The next n tokens, if the text goes on as it did. At its own end it goes round, as in a loop."""
