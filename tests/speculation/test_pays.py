@@ -211,7 +211,7 @@ def test_a_measurement_is_forgotten_after_a_while_unless_it_is_confirmed() -> No
 
 
 class Small(DraftModel):
-    """Drafts `right` out of `wrong` + `right` tokens as the answer goes on; a draft takes time on the machine's clock."""
+    """Drafts as the answer goes on at the positions that are `right`; a draft takes time on the machine's clock."""
 
     def __init__(self, machine: Machine, answer: list[int], right: Callable[[int], bool], each: float) -> None:
         self._session = type("Any", (), {"context": 1 << 20})()

@@ -25,6 +25,7 @@ from models.tiny.specs import SPECS
 from models.tiny.writer import write
 from tests.small import BACKEND, folder, model, tiny
 from tests.speculation.drafters import Told, begun, knowing, observed
+from tests.test_session import interrupted_after
 
 TEXT = [i * 7 % 300 for i in range(30)]
 BACKENDS = [*(["native"] if BACKEND == "native" else []), *(["numba"] if find_spec("numba") else []), "reference"]
@@ -139,7 +140,7 @@ def test_an_end_token_in_the_middle_of_a_draft(at: int) -> None:
 
     for lies in ((), range(at, 30)):
         given = {**GREEDY, "ignore_end": False, "hook": hook}
-        found = same(m.session, lambda ids: knowing([*ids, end, *[5] * 20], [15], lies, [end]), **given)
+        found = same(m.session, lambda ids, lies=lies: knowing([*ids, end, *[5] * 20], [15], lies, [end]), **given)
         assert (found["reason"], len(found["ids"])) == ("stop", at)
 
 
@@ -212,6 +213,33 @@ def test_a_saved_session_is_the_same_and_goes_on_the_same(tmp_path: Path, narrow
 
 
 # Interrupts and errors
+
+
+def test_an_interrupt_at_any_line_leaves_no_logits_for_other_tokens(narrow: Any) -> None:
+    """Whatever a session foresees after it was struck is what it would compute."""
+    m, struck, foresaw = narrow(), 0, 0
+    text = TEXT * 3
+    for events in range(1, 999):
+        session = m.session()
+        session.extend(text)
+
+        def act(session: Session = session) -> None:
+            for token, draft in ((5, [5, 5, 6, 5]), (5, []), (5, []), (7, [5, 5])):
+                session.append(token, draft=draft)
+
+        if not interrupted_after(events, act):
+            break
+        struck += 1
+        held = session.tokens()
+        if session.foreseen(5):
+            foresaw += 1
+            plain = m.session()
+            plain.extend(text)
+            for token in held[len(text) :]:
+                plain.extend([token])
+            assert np.array_equal(session.append(5), plain.extend([5]))
+    assert foresaw > 20
+    assert 100 < struck < 998
 
 
 @pytest.mark.parametrize("at", range(1, 9))
@@ -301,7 +329,7 @@ def test_lookup_is_on_and_changes_nothing(settings: dict[str, Any], monkeypatch:
     monkeypatch.setattr(Lookup, "plan", eager)
     m = model("llama3")
     for how in (GREEDY, SAMPLED):
-        given = {**how, "max_tokens": 60, "logit_bias": {i: 1e4 for i in (5, 6, 7)}}
+        given = {**how, "max_tokens": 60, "logit_bias": dict.fromkeys((5, 6, 7), 1e4)}
         wanted = observed(start(m.session(), TEXT, draft_tokens=0, **given))
         answer = start(m.session(), TEXT, **given, **settings)
         assert observed(answer) == wanted
@@ -310,8 +338,8 @@ def test_lookup_is_on_and_changes_nothing(settings: dict[str, Any], monkeypatch:
 
 
 @pytest.mark.parametrize("bad", [
-    {"lookup": 1}, {"lookup": None}, {"draft_tokens": -1}, {"draft_tokens": 1.5}, {"draft_tokens": True}, {"draft": "x.gguf"},
-    {"draft": 3},
+    {"lookup": 1}, {"lookup": None}, {"draft_tokens": -1}, {"draft_tokens": 1.5}, {"draft_tokens": True},
+    {"draft": "x.gguf"}, {"draft": 3},
 ])  # fmt: skip
 def test_bad_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
