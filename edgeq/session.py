@@ -46,7 +46,7 @@ class Session:
         self._editions = [0] * sequences
         # Tokens that were run behind those that are held, and the logits after each; the next one last.
         self._ahead: list[list[tuple[int, np.ndarray]]] = [[] for _ in range(sequences)]
-        self.most_ahead = min(model.executable.small_batch, model.options.chunk) - 1
+        self.most_ahead = model.executable.small_batch - 1
         self.costs = Costs(1 + self.most_ahead)
         self._busy: dict[str, int] = {}  # "thread": the one that is at work here
 

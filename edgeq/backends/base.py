@@ -120,8 +120,8 @@ class State(ABC):
 class Executable(ABC):
     """A compiled program. Immutable; many threads may step it at once, each with its own state.
 
-    `small_batch`: most tokens of a step in which each gets the very bits that it gets in a step of its own. Where it is
-    1, nothing is drafted."""
+    `small_batch`: most tokens of a step, at most the chunk, in which each gets the very bits that it gets in a step of
+    its own. Where that is 1, nothing is drafted."""
 
     program: Program
     small_batch: int = 1

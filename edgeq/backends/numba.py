@@ -50,8 +50,6 @@ class Mapped:
 class NumbaExecutable(Executable):
     """Phases of a program. One step runs at a time; steps of other threads wait their turn."""
 
-    small_batch = 8  # all batches are summed alike; larger ones cost as much per token
-
     def __init__(self, program: Program, weights: WeightSource, options: Options, pool: Pool) -> None:
         import numpy as np
 
@@ -60,6 +58,7 @@ class NumbaExecutable(Executable):
         from edgeq.backends.numba_plan import Plan
 
         self.program, self.chunk = program, options.chunk
+        self.small_batch = min(options.chunk, 8)  # all batches are summed alike; larger ones cost as much per token
         self._pool = pool
         self._vocab = program_vocab(program)
         self._plan = Plan(program, weights, pool.threads)

@@ -196,12 +196,11 @@ RUN: dict[type[Op], B] = {
 class ReferenceExecutable(Executable):
     """Runs a program op by op. Dequantized weights are kept after first use.
 
-    NumPy rounds a product of matrices by their shapes, so that the tokens of a small batch run one by one."""
-
-    small_batch = 8
+    NumPy rounds a product of matrices by their shapes: the tokens of a small batch run one by one."""
 
     def __init__(self, program: Program, weights: WeightSource, options: Options, dtype: Any) -> None:
         self.program, self.dtype, self.chunk = program, dtype, options.chunk
+        self.small_batch = min(options.chunk, 8)
         self._source = weights
         self._kept: dict[int, Array] = {}
         self._vocab = program_vocab(program)

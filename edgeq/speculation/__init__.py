@@ -67,7 +67,7 @@ class Speculation:
         self.drafted = self.accepted = 0
         self._session, self._sequence, self._prompt, self._drafts = session, sequence, prompt, drafts
         self._most = min(session.most_ahead, session.most_ahead if drafts.tokens is None else drafts.tokens)
-        self._model = _draft_model(session, drafts)
+        self._model = draft_model(session.model, drafts.model)
         self._drafters: list[Drafter] | None = None  # made behind the first token, which need not wait for it
         self._by: Drafter | None = None  # who drafted the tokens that are still to be judged
         self._left = 0
@@ -121,9 +121,10 @@ class Speculation:
             self._left = self._left - 1 if right else 0
 
 
-def _draft_model(session: Session, drafts: Drafts) -> Any:
-    """The model that drafts, ready to follow a text. Raises UsageError where it cannot draft for this one."""
-    given = drafts.model
+def draft_model(model: Model, given: Any) -> DraftModel | None:
+    """What drafts for `model`, ready to follow a text: made from a loaded model, or made before.
+
+    Raises UsageError for anything else, and where nothing can be drafted for the model or not by that one."""
     if given is None:
         return None
     from edgeq.model import Model
@@ -131,9 +132,9 @@ def _draft_model(session: Session, drafts: Drafts) -> Any:
 
     if not isinstance(given, (Model, DraftModel)):
         raise UsageError(f"draft: expected a loaded edgeq.Model, found {shown(type(given).__name__)}")
-    if not session.most_ahead:
+    if model.executable.small_batch < 2:
         raise UsageError(
-            f"draft: the backend {session.model.backend.name} promises the same bits for single tokens only, so that "
-            "drafts cannot be checked together; the native and numba backends can"
+            f"draft: nothing can be drafted for this model: its backend, {model.backend.name}, or its chunks have the "
+            "same bits for one token at a time only; the native and numba backends check several at once"
         )
-    return DraftModel(session.model, given) if isinstance(given, Model) else given
+    return DraftModel(model, given) if isinstance(given, Model) else given

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from tests.mutants import container, formats, kernels, numba, ops, pretokenizers, samplers, sessions, simd, tokenizers
+from tests.mutants import (
+    container,
+    formats,
+    kernels,
+    numba,
+    ops,
+    pretokenizers,
+    samplers,
+    sessions,
+    simd,
+    speculation,
+    tokenizers,
+)
 from tests.mutants.mutant import Mutant
 
-GROUPS = (formats, kernels, simd, ops, numba, tokenizers, pretokenizers, samplers, container, sessions)
+GROUPS = (formats, kernels, simd, ops, numba, tokenizers, pretokenizers, samplers, container, sessions, speculation)
 MUTANTS: list[Mutant] = [mutant for group in GROUPS for mutant in group.MUTANTS]

@@ -26,7 +26,7 @@ class Machine:
     """A session whose steps take what they are said to take, and its clock."""
 
     def __init__(self, price: Price, noise: float = 0.0, most: int = 15) -> None:
-        self.now, self.steps, self.price, self.noise = 0.0, 0, price, noise
+        self.now, self.price, self.noise, self.model = 0.0, price, noise, None
         self.most_ahead, self.costs = most, Costs(most + 1)
         self.sizes: list[int] = []
         self._ahead: list[int] = []
@@ -228,7 +228,7 @@ class Small(DraftModel):
 
 def drafted_share(right: Callable[[int], bool], each: float, monkeypatch: pytest.MonkeyPatch, n: int = 600) -> float:
     answer, machine = words(n), Machine(USUAL)
-    monkeypatch.setattr(speculation, "_draft_model", lambda session, drafts: Small(machine, answer, right, each))
+    monkeypatch.setattr(speculation, "draft_model", lambda model, given: Small(machine, answer, right, each))
     return machine.write([], answer, monkeypatch, lookup=False)
 
 
