@@ -6,8 +6,15 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import edgeq
 from edgeq.generate import Generation, start
 from edgeq.session import Session
+from tests import small
+
+
+def model(name: str = "llama3", **given: Any) -> edgeq.Model:
+    """With one thread: many small steps of two wait for each other on a busy machine."""
+    return small.model(name, threads=1, **given)
 
 
 class Told:

@@ -16,8 +16,8 @@ from edgeq.generate import start
 from edgeq.gguf import Value, Writer
 from edgeq.model import Model
 from edgeq.speculation.draft import CHANCE, NEW, DraftModel, check_vocabulary
-from tests.small import BACKEND, folder, model, tiny
-from tests.speculation.drafters import begun, observed
+from tests.small import BACKEND, folder, tiny
+from tests.speculation.drafters import begun, model, observed
 
 TEXT = [i * 7 % 300 for i in range(30)]
 GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 40, "ignore_end": True, "seed": 1}

@@ -23,8 +23,8 @@ from edgeq.session import Session
 from edgeq.speculation.lookup import Lookup
 from models.tiny.specs import SPECS
 from models.tiny.writer import write
-from tests.small import BACKEND, folder, model, tiny
-from tests.speculation.drafters import Told, begun, knowing, observed
+from tests.small import BACKEND, folder, tiny
+from tests.speculation.drafters import Told, begun, knowing, model, observed
 from tests.test_session import interrupted_after
 
 TEXT = [i * 7 % 300 for i in range(30)]
@@ -45,7 +45,7 @@ def narrow() -> Iterator[Any]:
 
     def load(backend: str = BACKEND) -> edgeq.Model:
         if backend not in made:
-            made[backend] = edgeq.load(path, backend=backend, threads=2, chunk=16)
+            made[backend] = edgeq.load(path, backend=backend, threads=1, chunk=16)
         return made[backend]
 
     yield load
@@ -67,7 +67,7 @@ drafts = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(drafts, st.sampled_from([GREEDY, SAMPLED, MIROSTAT, XTC]), st.sampled_from(["llama3", "gemma3"]))
 def test_any_drafts_give_the_same_bits(made: Any, how: dict[str, Any], name: str) -> None:
     lengths, wrong, lie = made
@@ -215,11 +215,11 @@ def test_a_saved_session_is_the_same_and_goes_on_the_same(tmp_path: Path, narrow
 # Interrupts and errors
 
 
-def test_an_interrupt_at_any_line_leaves_no_logits_for_other_tokens(narrow: Any) -> None:
+def test_an_interrupt_at_any_line_leaves_no_logits_for_other_tokens() -> None:
     """Whatever a session foresees after it was struck is what it would compute."""
-    m, struck, foresaw = narrow(), 0, 0
-    text = TEXT * 3
-    for events in range(1, 999):
+    m, struck, foresaw = model(), 0, 0
+    text = TEXT[:9]
+    for events in range(1, 999, 2):
         session = m.session()
         session.extend(text)
 
@@ -238,8 +238,8 @@ def test_an_interrupt_at_any_line_leaves_no_logits_for_other_tokens(narrow: Any)
             for token in held[len(text) :]:
                 plain.extend([token])
             assert np.array_equal(session.append(5), plain.extend([5]))
-    assert foresaw > 20
-    assert 100 < struck < 998
+    assert foresaw > 9
+    assert 50 < struck < 499
 
 
 @pytest.mark.parametrize("at", range(1, 9))
