@@ -3,6 +3,7 @@ reasons, sampler and session are the same, while an answer is made and after it.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -190,14 +191,25 @@ def test_rejected_drafts_overwrite_nothing_that_a_window_still_needs(backend: st
         assert np.array_equal(*rows)
 
 
-def test_going_back_reuses_as_much_as_without_drafts(narrow: Any) -> None:
-    for back in (1, *range(10, 22), 40):
-        kept = []
-        for drafter in (None, knowing([1] * 9, [15], range(99), [7])):
+def test_going_back_reuses_as_much_as_without_drafts_and_nothing_that_one_overwrote(narrow: Any) -> None:
+    """An answer that was closed behind a long draft, all of it wrong."""
+    kept = set()
+    for back in range(1, 24):
+        made = []
+        for drafter in (None, Told([15], lambda at, n: [7] * n)):
             session = narrow().session()
-            list(begun(session, TEXT * 3, drafter, **{**GREEDY, "max_tokens": 6}))
-            kept.append(session.rewind(len(session.tokens()) - back))
-        assert kept[0] == kept[1]
+            answer = begun(session, TEXT * 3, drafter, **GREEDY)
+            next(answer)
+            next(answer)
+            next(answer)
+            answer.close()
+            text = session.tokens()
+            at = session.rewind(len(text) - back)
+            made.append((at, zlib.crc32(session.extend([*text[at : len(text) - back], 5]).tobytes())))
+        assert made[0] == made[1]
+        kept.add(made[0][0])
+    assert 0 in kept
+    assert len(kept) > 1
 
 
 def test_a_saved_session_is_the_same_and_goes_on_the_same(tmp_path: Path, narrow: Any) -> None:
