@@ -206,18 +206,16 @@ def opened(name: str | None, given: dict[str, Any]) -> Model:
 
 
 def drafting(model: Model, given: dict[str, Any]) -> Model:
-    """The model that drafts, on the threads of the other. Raises UsageError if the two have other vocabularies."""
+    """The model that drafts, loaded, on the threads of the other."""
     from edgeq.model import load
-    from edgeq.speculation.draft import check_vocabulary
 
-    draft = load(found(given["draft"], given), backend=model.backend, context=model.context,
-                 threads=given["threads"], kv_type=model.kv_type, isa=given["isa"])  # fmt: skip
-    try:
-        check_vocabulary(model, draft)
-    except BaseException:
-        draft.close()
-        raise
-    return draft
+    return load(
+        found(given["draft"], given),
+        backend=model.backend,
+        context=model.context,
+        kv_type=model.kv_type,
+        isa=given["isa"],
+    )
 
 
 def notes(model: Model, given: dict[str, Any]) -> None:

@@ -118,7 +118,7 @@ class Speculation:
     def _judge(self, right: bool) -> None:
         if self._left and self._by:
             self._by.judge(right)
-            self._left = self._left - 1 if right else 0
+            self._left -= 1
 
 
 def draft_model(model: Model, given: Any) -> DraftModel | None:

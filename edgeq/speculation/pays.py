@@ -13,7 +13,7 @@ HOPE = 0.7  # of what it takes in sizes that were measured: in one that was not
 ONE, MORE = 0.125, 0.25  # weights of a measurement in the running means
 MOST = 2.0  # times what was expected: as much as a measurement counts at most, for the machine may be busy
 OLD = 256  # steps after which a measurement of several tokens is forgotten
-GAIN = 1.03  # over drafting nothing: less is not worth it
+GAIN = 1.07  # over drafting nothing: less is not worth it
 
 
 class Costs:

@@ -167,6 +167,18 @@ def test_drafts_change_no_text_and_are_counted(call: Any) -> None:
     assert "drafts" not in call(str(tiny()), "the fox", "-n", "9", "--stats", "--draft-tokens", "0")[2]
 
 
+def test_options_of_drafts_reach_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (*run.MAIN, *run.MACHINE, *run.SAMPLING)
+    for words, wanted in ((["--no-lookup"], (False, None)), (["--draft-tokens", "4"], (True, 4)), ([], (True, None))):
+        found = run.sampling(run.parse(words, table)[0])
+        assert (found["lookup"], found["draft_tokens"]) == wanted
+    words = ["--draft", str(tiny()), "--backend", BACKEND, "-c", "99", "--kv", "F32"]
+    given = run.parse(words, table)[0]
+    with run.opened(str(tiny()), given) as model, run.drafting(model, given) as draft:
+        assert draft.backend is model.backend
+        assert (draft.context, draft.kv_type) == (99, "F32")
+
+
 def test_the_end_of_the_context_is_said(call: Any) -> None:
     _, out, err = call(str(tiny()), "the fox", "-c", "40", "--ignore-end", "--json")
     assert json.loads(out)["finish_reason"] == "context"

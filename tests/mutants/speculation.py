@@ -62,7 +62,7 @@ MUTANTS: list[Mutant] = [
          "a session per answer for the model that drafts"),
     ),
     *of("cli/run.py", "tests/cli/test_run.py")(
-        ("drafting", "check_vocabulary(model, draft)", "pass", "vocabularies not compared before the answer"),
+        ("drafting", "backend=model.backend", "backend=None", "threads of its own for the model that drafts"),
         ("sampling", 'not given["no_lookup"]', "True", "--no-lookup does nothing"),
         ("sampling", 'given["draft_tokens"]', "None", "--draft-tokens does nothing"),
     ),
@@ -84,7 +84,7 @@ MUTANTS: list[Mutant] = [
         ("Speculation._begin", "self._model.begin(self._prompt)", "pass", "the text of the last answer"),
         ("Speculation._draft", "if n and gain > promise", "if n", "the last drafter wins"),
         ("Speculation._draft", "most > 0 and costs.one", "most > 0", "drafts before a step to compare with"),
-        ("Speculation._judge", "self._left - 1 if right else 0", "self._left - 1", "what lies behind a wrong token"),
+        ("Speculation._judge", "if self._left and self._by", "if self._by", "tokens that were not drafted"),
         ("draft_model", "model.executable.small_batch < 2", "False", "backends that promise nothing"),
         ("draft_model", "if not isinstance(given, (Model, DraftModel))", "if False", "anything for a model"),
     ),

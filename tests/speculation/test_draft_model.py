@@ -15,7 +15,8 @@ from edgeq.errors import Cancelled, UsageError
 from edgeq.generate import start
 from edgeq.gguf import Value, Writer
 from edgeq.model import Model
-from edgeq.speculation.draft import CHANCE, NEW, DraftModel, check_vocabulary
+from edgeq.speculation.draft import CHANCE, NEW, PROBE, DraftModel, check_vocabulary
+from edgeq.speculation.pays import Costs
 from tests.small import BACKEND, folder, tiny
 from tests.speculation.drafters import begun, model, observed
 
@@ -94,6 +95,13 @@ def test_another_text_reuses_what_was_run() -> None:
     drafter.begin([*TEXT[:25], 1, 2, 3])
     assert drafter.draft(2) == greedy_from(small, [*TEXT[:25], 1, 2, 3], 2)
     assert steps == [3, 1]
+    for token in (*drafter._guesses, 7, 8):
+        drafter.push(token)
+    drafter.draft(1)
+    assert steps[2:] == [2]  # what was guessed rightly is not run again
+    drafter.push(9)
+    drafter.draft(1)
+    assert steps[3:] == [1]
 
 
 def test_a_draft_that_is_interrupted_is_made_anew() -> None:
@@ -108,6 +116,22 @@ def test_a_draft_that_is_interrupted_is_made_anew() -> None:
     flag.clear()
     drafter.push(6)
     assert drafter.draft(3, flag) == greedy_from(small, [*TEXT, 5, 6], 3)
+
+
+def test_a_draft_that_is_interrupted_when_its_windows_have_lost_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going back means to start over, and that is where it was struck."""
+    small, flag, text = model("gemma3", chunk=16), Cancel(), TEXT * 5
+    drafter = DraftModel(small, small)
+    drafter.begin(text)
+    drafter.draft(9)
+    monkeypatch.setattr(type(drafter._session.state), "reusable", lambda self, length, wanted: 0)
+    drafter.push(5)
+    flag.set()
+    with pytest.raises(Cancelled):
+        drafter.draft(3, flag)
+    flag.clear()
+    drafter.push(6)
+    assert drafter.draft(3, flag) == greedy_from(small, [*text, 5, 6], 3)
 
 
 def test_an_answer_that_is_cancelled_in_its_draft_holds_what_was_chosen() -> None:
@@ -131,7 +155,26 @@ def test_its_context_ends_before_that_of_the_model() -> None:
     assert observed(answer) == observed(begun(m.session(), TEXT, **how))
     assert len(drafter._session.tokens()) == 40
     assert DraftModel(model("llama-linear", context=40), m)._session.context == 40
-    assert DraftModel(m, model("llama-linear", context=2048 + 64))._session.context == 2048
+    wide = model("llama-linear", context=2048 + 64)
+    assert DraftModel(wide, wide)._session.context == 2048  # no further than it was trained for
+
+
+def test_a_plan_ends_with_its_context() -> None:
+    drafter, costs = DraftModel(model("llama-linear"), model("llama-bias", context=40)), Costs(16)
+    costs.one = 1.0
+    drafter._each, drafter._chance = 1e-9, 1.0
+    for held, most in ((30, 11), (38, 3), (40, 1), (41, 0), (50, 0)):
+        drafter.begin([5] * held)
+        assert drafter.plan(15, costs)[0] == most
+
+
+def test_the_first_draft_is_short_for_its_price_is_not_known() -> None:
+    drafter, costs = DraftModel(model("llama-linear"), model("llama-bias")), Costs(16)
+    costs.one = 1.0
+    drafter.begin(TEXT)
+    assert drafter.plan(15, costs)[0] == PROBE
+    drafter._each = 1e-9
+    assert drafter.plan(15, costs)[0] > PROBE
 
 
 def test_as_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

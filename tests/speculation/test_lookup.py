@@ -79,9 +79,19 @@ def priced(ratio: float = 1.0) -> Costs:
 
 
 def test_the_longest_agreement_wins_and_then_the_latest() -> None:
-    text = [1, 2, 3, 4, 50, 60, 70, 9, 3, 4, 51, 8, 3, 4, 52, 7, 1, 2, 3, 4]
+    """At 9, 3 the latest place is the third, where the text goes on otherwise: it is looked for anew."""
+    text = [9, 3, 4, 50, 8, 3, 4, 51, 9, 3, 60, 70, 9, 3, 4]
     assert said(text).draft(1) == [50]
-    assert said(text[8:]).draft(1) == [52]
+    text[0] = 7
+    assert said(text).draft(1) == [51]
+
+
+def test_an_agreement_is_counted_so_far_and_no_farther() -> None:
+    run = list(range(100, 100 + FAR + 9))
+    made = said([*run, 4, 50, 51, *run, 60, *run, 4])
+    assert (made.draft(1), made._agreed) == ([50], FAR)
+    made.push(50)
+    assert (made.draft(1), made._agreed) == ([51], FAR)
 
 
 def test_a_token_that_is_replaced_in_a_copy_is_stepped_over() -> None:
@@ -90,6 +100,8 @@ def test_a_token_that_is_replaced_in_a_copy_is_stepped_over() -> None:
     assert (made.draft(3), made._agreed) == (prompt[11:14], 0)
     made = said([*prompt, *prompt[:4], 7], len(prompt))
     assert not made._place
+    made = said([*prompt, 109, 7, 55, 56, *prompt[:10], 7], len(prompt) + 4)
+    assert (made.draft(2), made._agreed) == ([55, 56], 2)
 
 
 def test_a_copy_goes_on_over_its_own_beginning() -> None:
@@ -135,6 +147,8 @@ def test_memory_is_bounded_and_tokens_that_share_an_entry_do_no_harm(monkeypatch
     place = made._place
     assert place == 0 or text[place - 1] == text[-1]
     assert TABLE & (TABLE - 1) == 0
+    monkeypatch.setattr(lookup, "TABLE", 1)
+    assert said([5, 6, 7, 8, 6])._place == 0  # one token that agrees, by chance of the hash
 
 
 def test_a_token_takes_microseconds_whatever_the_text_is() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgeq
-from edgeq.backends.base import Cancel
+from edgeq.backends.base import Batch, Cancel
 from edgeq.errors import BackendError, Cancelled, ContextError, UsageError
 from edgeq.generate import start
 from edgeq.sampling import Sampling
@@ -80,6 +80,19 @@ def test_any_drafts_give_the_same_bits(made: Any, how: dict[str, Any], name: str
 def test_on_every_backend(backend: str, how: dict[str, Any]) -> None:
     m = model("gemma3", backend=backend, chunk=32)
     same(m.session, lambda ids: knowing(ids, [7, 3], {5, 6, 15}, [9]), **how)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_small_batch_of_several_sequences_is_its_tokens_one_by_one(backend: str) -> None:
+    """Rows in the order that is asked for."""
+    m = model("gemma3", backend=backend)
+    states = [m.executable.new_state(3, 64) for _ in range(2)]
+    tokens, positions, sequences = [5, 6, 7, 8, 9], [0, 1, 0, 0, 1], [0, 0, 2, 1, 1]
+    each = zip(tokens, positions, sequences)
+    alone = [m.executable.step(states[0], Batch([t], [p], [s], [0]))[0][0] for t, p, s in each]
+    found = m.executable.step(states[1], Batch(tokens, positions, sequences, [4, 0, 2]))[0]
+    assert np.array_equal(found, np.stack([alone[4], alone[0], alone[2]]))
+    assert m.executable.step(states[1], Batch([3, 4], [1, 2], [2, 2], []))[0].shape == (0, m.vocab)
 
 
 @pytest.mark.parametrize("split", [((5, "reference"), (6, "reference")), ((2, BACKEND),)])
@@ -167,6 +180,20 @@ def test_drafts_that_are_all_right_save_steps() -> None:
     assert observed(answer) == wanted
     assert steps == [len(TEXT), session.most_ahead + 1, 24 - session.most_ahead - 2]
     assert (answer.usage.drafted, answer.usage.accepted) == (sum(steps[1:]) - 2, 23 - 2)
+
+
+def test_the_drafter_that_promises_most_drafts() -> None:
+    m = model()
+    ids = observed(begun(m.session(), TEXT, **GREEDY))["ids"]
+    asked = [knowing(ids, [3], (), [7]), knowing(ids, [5], (), [7]), knowing(ids, [4], (), [7])]
+    for drafter, gain in zip(asked, (1.2, 1.5, 1.1)):
+        plan = drafter.plan
+        drafter.plan = lambda most, costs, plan=plan, gain=gain: (plan(most, costs)[0], gain)  # type: ignore[method-assign]
+    answer = begun(m.session(), TEXT, asked[0], **GREEDY)
+    answer.speculation._drafters = list(asked)
+    assert observed(answer)["ids"] == ids
+    assert [bool(drafter.judged) for drafter in asked] == [False, True, False]
+    assert {tuple(drafter.pushed) for drafter in asked} == {tuple(ids[:-1])}
 
 
 # Windows in rings
