@@ -84,15 +84,18 @@ def test_on_every_backend(backend: str, how: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_small_batch_of_several_sequences_is_its_tokens_one_by_one(backend: str) -> None:
-    """Rows in the order that is asked for."""
+    """Two batches, the second with rows in the order that is asked for, the third with none."""
     m = model("gemma3", backend=backend)
     states = [m.executable.new_state(3, 64) for _ in range(2)]
-    tokens, positions, sequences = [5, 6, 7, 8, 9], [0, 1, 0, 0, 1], [0, 0, 2, 1, 1]
-    each = zip(tokens, positions, sequences)
+    columns = [5, 6, 7, 8], [0, 0, 1, 0], [0, 2, 2, 1]
+    more = [9, 10, 11, 12], [1, 1, 2, 2], [1, 0, 0, 2]
+    each = [*zip(*columns), *zip(*more)]
     alone = [m.executable.step(states[0], Batch([t], [p], [s], [0]))[0][0] for t, p, s in each]
-    found = m.executable.step(states[1], Batch(tokens, positions, sequences, [4, 0, 2]))[0]
-    assert np.array_equal(found, np.stack([alone[4], alone[0], alone[2]]))
-    assert m.executable.step(states[1], Batch([3, 4], [1, 2], [2, 2], []))[0].shape == (0, m.vocab)
+    wanted = (columns, range(4)), (more, [3, 0, 2])
+    found = [m.executable.step(states[1], Batch(*c, outputs))[0] for c, outputs in wanted]
+    assert np.array_equal(found[0], np.stack(alone[:4]))
+    assert np.array_equal(found[1], np.stack([alone[7], alone[4], alone[6]]))
+    assert m.executable.step(states[1], Batch([3, 4], [3, 4], [2, 2], []))[0].shape == (0, m.vocab)
 
 
 @pytest.mark.parametrize("split", [((5, "reference"), (6, "reference")), ((2, BACKEND),)])
