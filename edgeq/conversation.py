@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import ContextError, FormatError, UsageError, shown
 from edgeq.generate import Generation, start
+from edgeq.speculation import draft_model
 
 if TYPE_CHECKING:
     import os
@@ -56,6 +57,7 @@ class Chat:
         self.session = Session(model, 1, context)
         self.messages: list[dict[str, Any]] = []
         self.dropped = 0
+        settings["draft"] = draft_model(model, settings.get("draft"))  # one for all answers: it reuses what it ran
         self._settings = {"sampling": sampling, **settings}
         self._open: Answer | None = None  # the answer in the making
         if system:

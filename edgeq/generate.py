@@ -18,8 +18,11 @@ from edgeq.record import Record
 from edgeq.session import whole_numbers
 
 if TYPE_CHECKING:
+    from edgeq.model import Model
     from edgeq.sampling import Sampling
     from edgeq.session import Session
+    from edgeq.speculation import Drafts
+    from edgeq.speculation.draft import DraftModel
 
 
 class Piece(Record):
@@ -37,11 +40,13 @@ class Piece(Record):
 
 class Usage(Record):
     """Tokens: of the prompt, of those the ones that were still held, and generated ones (an end token is
-    none)."""
+    none); guesses that were run, and of those the ones that saved a step."""
 
     prompt: int
     cached: int
     generated: int
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Timings(Record):
@@ -81,9 +86,10 @@ class Generation:
     def __init__(
         self, session: Session, prompt: Sequence[int], sampling: Sampling, limits: Limits, *,
         seed: int | None = None, details: bool = False, top_logprobs: int = 0, sequence: int = 0,
-        cancel: Cancel | None = None,
+        cancel: Cancel | None = None, drafts: Drafts | None = None,
     ) -> None:  # fmt: skip
         from edgeq.sampling import Sampler
+        from edgeq.speculation import Drafts, Speculation
         from edgeq.stop import StopStrings
 
         self.session, self.sequence = session, sequence
@@ -113,6 +119,7 @@ class Generation:
         self._stops = StopStrings(limits.stop)
         self._stream = tokenizer.stream(at_start=False)
         self._ends = frozenset() if limits.ignore_end else tokenizer.end_ids
+        self.speculation = Speculation(session, self.prompt, drafts or Drafts(), sequence)
         self._run = self._pieces()
         self._turn = threading.RLock()
 
@@ -206,7 +213,8 @@ class Generation:
                 raise UsageError(
                     "something else changed the session's sequence while this answer was in the making"
                 )
-            logits = self.session.extend([token], self.sequence, cancel=self.cancel_flag)
+            wanted = (self._limits.max_tokens or self.session.context) - len(self.ids)
+            logits = self.speculation.append(token, wanted, self.cancel_flag)
             self._edition = self.session.edition(self.sequence)
 
     def _prompted(self, began: float) -> Any:
@@ -233,7 +241,8 @@ class Generation:
             self.finish_reason = "stop"
             return self._held_back()
         self.ids.append(token)
-        self.usage = self.usage.replace(generated=len(self.ids))
+        made = self.speculation
+        self.usage = self.usage.replace(generated=len(self.ids), drafted=made.drafted, accepted=made.accepted)
         text, stopped = self._stops.feed(self._stream.feed(token))
         if stopped:
             self.finish_reason = "stop"
@@ -263,13 +272,19 @@ def start(
     session: Session, prompt: str | bytes | Sequence[int], *, max_tokens: int | None = None,
     stop: str | Sequence[str] = (), seed: int | None = None, details: bool = False, top_logprobs: int = 0,
     parse_special: bool = True, ignore_end: bool = False, sequence: int = 0, cancel: Cancel | None = None,
+    lookup: bool = True, draft: Model | DraftModel | None = None, draft_tokens: int | None = None,
     sampling: Sampling | None = None, kind: type[Generation] | None = None, **settings: Any,
 ) -> Generation:  # fmt: skip
     """A generation from text (completed as it stands, without a template) or token ids.
 
+    Tokens are drafted by looking up what followed in the text so far (`lookup`), and by a smaller model with the
+    same vocabulary (`draft`), at most `draft_tokens` at once (None: as many as pay; 0: none), and checked
+    together. That makes it faster where it can, and never changes what is generated: see `edgeq.speculation`.
+
     `settings` are fields of `Sampling` (temperature, top_k, ...) that replace those of `sampling`; `kind`
     is a subclass of Generation to make."""
     from edgeq.sampling import Sampling
+    from edgeq.speculation import Drafts
 
     if unknown := sorted(set(settings) - set(Sampling.fields)):
         known = ", ".join(Sampling.fields)
@@ -284,5 +299,5 @@ def start(
     )
     return (kind or Generation)(
         session, ids, chosen, Limits(max_tokens, stop, ignore_end), seed=seed, details=details,
-        top_logprobs=top_logprobs, sequence=sequence, cancel=cancel,
+        top_logprobs=top_logprobs, sequence=sequence, cancel=cancel, drafts=Drafts(lookup, draft, draft_tokens),
     )  # fmt: skip

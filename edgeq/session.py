@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgeq.backends.base import Batch, Cancel, State
-from edgeq.errors import ContextError, FileChangedError, FormatError, UsageError, shown
+from edgeq.errors import Cancelled, ContextError, FileChangedError, FormatError, UsageError, shown
+from edgeq.speculation.pays import Costs
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 class Session:
     """`sequences` independent texts of up to `context` positions each. Sequence 0 is the one that
-    defaults mean."""
+    defaults mean.
+
+    `most_ahead`: tokens that `append` can check ahead at most; `costs`: what its steps took."""
 
     def __init__(self, model: Model, sequences: int = 1, context: int | None = None) -> None:
         _within("sequences", sequences, 4096, "")
@@ -38,10 +41,13 @@ class Session:
         self.context = model.context if context is None else context
         self.state: State = model.executable.new_state(sequences, self.context, model.kv_type)
         self._tokens: list[list[int]] = [[] for _ in range(sequences)]
-        self._written = [
-            0
-        ] * sequences  # most positions that the caches were ever given: what rings may have lost
+        # Most positions that the caches were ever given, drafts left out: what rings may have lost.
+        self._written = [0] * sequences
         self._editions = [0] * sequences
+        # Tokens that were run behind those that are held, and the logits after each; the next one last.
+        self._ahead: list[list[tuple[int, np.ndarray]]] = [[] for _ in range(sequences)]
+        self.most_ahead = model.executable.small_batch - 1
+        self.costs = Costs(1 + self.most_ahead)
         self._busy: dict[str, int] = {}  # "thread": the one that is at work here
 
     def tokens(self, sequence: int = 0) -> list[int]:
@@ -84,6 +90,42 @@ class Session:
             kept = self._rewind(shared, sequence)
             return self._extend(wanted[kept:], sequence, cancel, False), kept
 
+    def append(
+        self, token: int, sequence: int = 0, *, draft: Sequence[int] = (), cancel: Cancel | None = None
+    ) -> np.ndarray:
+        """Appends one token; gives the logits [V] after it.
+
+        `draft`: at most `most_ahead` guesses at the tokens that follow, run in the same step but not appended.
+        While the next calls bring just those, their logits are there already; the first call that brings
+        another token drops the rest. All logits have the bits that one token at a time would give them.
+        Errors as for `extend`; a draft must fit the context too."""
+        with self._alone():
+            held = self._tokens[self._index(sequence)]
+            token, *guesses = self._checked([token, *draft], len(held))
+            # Taken away while it does not fit the tokens: an interrupt may strike at any line.
+            ahead, self._ahead[sequence] = self._ahead[sequence], []
+            if ahead and ahead[-1][0] == token:
+                if cancel:
+                    raise Cancelled("the step was cancelled")
+                self._check_file()
+                logits = ahead.pop()[1]
+                self._mark([sequence], [len(held)])
+                held.append(token)
+                self._ahead[sequence] = ahead
+                return logits
+            if len(guesses) > self.most_ahead:
+                raise UsageError(f"a draft of {len(guesses)} tokens: expected at most {self.most_ahead}")
+            batch = Batch.single([token, *guesses], len(held), sequence, range(1 + len(guesses)))
+            rows: list[np.ndarray] = list(self._step(batch, cancel, len(guesses)))
+            held.append(token)
+            self._ahead[sequence] = list(zip(guesses, rows[1:], strict=True))[::-1]
+            return rows[0]
+
+    def foreseen(self, token: int, sequence: int = 0) -> bool:
+        """Whether `append` has the logits after this token already."""
+        ahead = self._ahead[sequence]
+        return bool(ahead) and ahead[-1][0] == token
+
     def rewind(self, length: int, sequence: int = 0) -> int:
         """Goes back to the first `length` tokens; gives how many are still there: `length`, or fewer
         where a sliding window has lost what lies before (those must be run again)."""
@@ -113,8 +155,11 @@ class Session:
 
     def _rewind(self, length: int, sequence: int) -> int:
         written = self._written[sequence]
-        kept = length if length == written else self.state.reusable(written, length)
+        # A draft may have overwritten as much again. That counts always, so that drafts change nothing here.
+        lost = written + self.most_ahead
+        kept = length if length == written else self.state.reusable(lost, length)
         self._editions[sequence] += 1
+        self._ahead[sequence] = []
         del self._tokens[sequence][kept:]
         if kept == 0:
             self._written[sequence] = 0
@@ -177,19 +222,28 @@ class Session:
 
     def _forget(self, sequence: int) -> None:
         self._editions[sequence] += 1
-        self._tokens[sequence], self._written[sequence] = [], 0
+        self._tokens[sequence], self._written[sequence], self._ahead[sequence] = [], 0, []
 
-    def _step(self, batch: Batch, cancel: Cancel | None) -> np.ndarray:
+    def _step(self, batch: Batch, cancel: Cancel | None, drafted: int = 0) -> np.ndarray:
+        """Runs a batch whose last `drafted` tokens are not to be held."""
+        self._check_file()
+        kept = len(batch.tokens) - drafted
+        self._mark(batch.sequences[:kept], batch.positions[:kept])
+        return self.model.executable.step(self.state, batch, cancel=cancel)[0]
+
+    def _mark(self, sequences: Sequence[int], positions: Sequence[int]) -> None:
+        for sequence, position in zip(sequences, positions, strict=True):
+            self._written[sequence] = max(self._written[sequence], position + 1)
+            self._editions[sequence] += 1
+            self._ahead[sequence] = []
+
+    def _check_file(self) -> None:
         for part in self.model.file.parts:
             assert part.map is not None  # raises UsageError once the model is closed: its weights are gone
         if self.model.file.changed():
             raise FileChangedError(
                 f"{shown(self.model.file.path)}: the file changed since it was loaded; load it again"
             )
-        for sequence, position in zip(batch.sequences, batch.positions, strict=True):
-            self._written[sequence] = max(self._written[sequence], position + 1)
-            self._editions[sequence] += 1
-        return self.model.executable.step(self.state, batch, cancel=cancel)[0]
 
     def _checked(self, ids: Iterable[int], held: int) -> list[int]:
         out = whole_numbers(ids)

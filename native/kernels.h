@@ -4,7 +4,6 @@
 
 #include "edgeq.h"
 
-#define EQ_SMALL_BATCH 16  /* up to this many tokens, a linear works row by row, the same way for every token */
 #define EQ_TILE 64         /* positions per attention tile */
 #define EQ_SEGMENT 1024    /* positions whose attention is one partial result; partials are merged in order */
 #define EQ_ROW_STEP 96     /* most weight rows that one call of a linear kernel takes */

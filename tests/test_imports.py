@@ -23,6 +23,7 @@ ROOMS = {
     "tokenizer": {"record", "errors", "quants", "gguf"},
     "sampling": {"record", "errors"},
     "stop": {"errors"},
+    "speculation": {"model", "record", "errors"},
     "model": {"archs", "passes", "backends", "gguf", "tokenizer", "sampling", "config", "program", "quants", "weights",
               "machine", "errors", "session", "generate", "conversation"},
 }  # fmt: skip

@@ -118,9 +118,13 @@ class State(ABC):
 
 
 class Executable(ABC):
-    """A compiled program. Immutable; many threads may step it at once, each with its own state."""
+    """A compiled program. Immutable; many threads may step it at once, each with its own state.
+
+    `small_batch`: most tokens of a step, at most the chunk, in which each gets the very bits that it gets in a step of
+    its own. Where that is 1, nothing is drafted."""
 
     program: Program
+    small_batch: int = 1
 
     @abstractmethod
     def new_state(self, sequences: int, context: int, kv_type: str = "F16") -> State:

@@ -61,6 +61,7 @@ class ChainExecutable(Executable):
 
     def __init__(self, program: Program, parts: Sequence[Executable]) -> None:
         self.program, self.parts = program, list(parts)
+        self.small_batch = min(part.small_batch for part in parts)
         self.crossed = [0] * (len(parts) - 1)
 
     def new_state(self, sequences: int, context: int, kv_type: str = "F16") -> ChainState:

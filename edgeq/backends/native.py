@@ -71,6 +71,7 @@ class NativeExecutable(Executable):
     def __init__(self, program: Program, weights: WeightSource, options: Options, pool: Any) -> None:
         ffi, lib = _lib.ffi, _lib.lib
         self.program, self.chunk = program, options.chunk
+        self.small_batch = min(options.chunk, lib.EQ_SMALL_BATCH)
         self._pool, self._weights = pool, weights
         self._turn = threading.Lock()  # held in a step; closing waits for it
         self._floats = ffi.new_allocator(should_clear_after_alloc=False)

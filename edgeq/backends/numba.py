@@ -58,6 +58,7 @@ class NumbaExecutable(Executable):
         from edgeq.backends.numba_plan import Plan
 
         self.program, self.chunk = program, options.chunk
+        self.small_batch = min(options.chunk, 8)  # all batches are summed alike; larger ones cost as much per token
         self._pool = pool
         self._vocab = program_vocab(program)
         self._plan = Plan(program, weights, pool.threads)

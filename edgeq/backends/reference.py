@@ -194,10 +194,13 @@ RUN: dict[type[Op], B] = {
 
 
 class ReferenceExecutable(Executable):
-    """Runs a program op by op. Dequantized weights are kept after first use."""
+    """Runs a program op by op. Dequantized weights are kept after first use.
+
+    NumPy rounds a product of matrices by their shapes: the tokens of a small batch run one by one."""
 
     def __init__(self, program: Program, weights: WeightSource, options: Options, dtype: Any) -> None:
         self.program, self.dtype, self.chunk = program, dtype, options.chunk
+        self.small_batch = min(options.chunk, 8)
         self._source = weights
         self._kept: dict[int, Array] = {}
         self._vocab = program_vocab(program)
@@ -223,6 +226,17 @@ class ReferenceExecutable(Executable):
         if not isinstance(state, ReferenceState):
             raise BackendError("reference backend: the state belongs to another backend")
         check_batch(self.program, state, batch, self.chunk, self._vocab)
+        n = len(batch.tokens)
+        if not 1 < n <= self.small_batch:
+            return self._run(state, batch, inputs, cancel)
+        rows = zip(batch.tokens, batch.positions, batch.sequences)
+        alone = [self._run(state, Batch([t], [p], [s], [0]), [x[i : i + 1] for x in inputs], cancel)
+                 for i, (t, p, s) in enumerate(rows)]  # fmt: skip
+        wanted = [batch.outputs if self.program.buffers[h].outputs else range(n) for h in self.program.outputs]
+        return [np.concatenate([alone[0][k][:0], *(alone[i][k] for i in chosen)])
+                for k, chosen in enumerate(wanted)]  # fmt: skip
+
+    def _run(self, state: ReferenceState, batch: Batch, inputs: Sequence[Array], cancel: Cancel | None) -> list[Array]:
         s = Step(self, state, batch)
         s.buffers.update({h: np.asarray(x, self.dtype) for h, x in zip(self.program.inputs, inputs)})
         for op in self.program.ops:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from edgeq.cli.options import explain, parse
@@ -47,7 +48,10 @@ def _run(name: str | None, prompt: bytes | None, given: dict[str, Any], started:
     if prompt is None:
         prompt = waiting(given, name)
     settings = sampling(given)
-    with opened(name, given) as model:
+    with ExitStack() as stack:
+        model = stack.enter_context(opened(name, given))
+        if given["draft"] is not None:
+            settings["draft"] = stack.enter_context(drafting(model, given))
         loaded = time.perf_counter() - started
         notes(model, given)
         if prompt is None:
@@ -166,27 +170,31 @@ def sampling(given: dict[str, Any]) -> dict[str, Any]:
         "max_tokens": given["max_tokens"],
         "stop": tuple(given["stop"]),
         "ignore_end": given["ignore_end"],
+        "lookup": not given["no_lookup"],
+        "draft_tokens": given["draft_tokens"],
     }
 
 
+def found(name: str | None, given: dict[str, Any]) -> str | os.PathLike[str]:
+    """The file of a model; fetched before if it must be."""
+    if name is not None and os.path.lexists(name):
+        return name
+    from edgeq import registry
+    from edgeq.pull.progress import Silent, for_stderr
+
+    progress = Silent() if given["quiet"] else for_stderr()
+    try:
+        return registry.resolve(name or registry.default_model(), progress=progress)
+    finally:
+        progress.close()
+
+
 def opened(name: str | None, given: dict[str, Any]) -> Model:
-    """The model, loaded; fetched before if it must be."""
+    """The model, loaded."""
     from edgeq.model import load
 
-    path: str | os.PathLike[str]
-    if name is not None and os.path.lexists(name):
-        path = name
-    else:
-        from edgeq import registry
-        from edgeq.pull.progress import Silent, for_stderr
-
-        progress = Silent() if given["quiet"] else for_stderr()
-        try:
-            path = registry.resolve(name or registry.default_model(), progress=progress)
-        finally:
-            progress.close()
     return load(
-        path,
+        found(name, given),
         backend=given["backend"],
         threads=given["threads"],
         context=given["context"],
@@ -194,6 +202,19 @@ def opened(name: str | None, given: dict[str, Any]) -> Model:
         isa=given["isa"],
         reproducible=given["reproducible"],
         split=given["split"],
+    )
+
+
+def drafting(model: Model, given: dict[str, Any]) -> Model:
+    """The model that drafts, loaded, on the threads of the other."""
+    from edgeq.model import load
+
+    return load(
+        found(given["draft"], given),
+        backend=model.backend,
+        context=model.context,
+        kv_type=model.kv_type,
+        isa=given["isa"],
     )
 
 

@@ -53,6 +53,9 @@ MACHINE = (
         "run layers from LAYER on with another backend; several times",
         True,
     ),
+    option("--draft", str, "MODEL", "a smaller model with the same vocabulary that drafts for this one"),
+    option("--draft-tokens", int, "N", "most tokens drafted at once; default: as many as pay; 0 drafts none"),
+    option("--no-lookup", None, "", "draft nothing from the text so far; drafts never change the answer"),
     option("--reproducible", None, "", "same text however the prompt is cut up or cached; slower"),
 )
 SAMPLING = (

@@ -57,6 +57,9 @@ def stats(model: Model, answer: Generation, loaded: float | None = None) -> list
         f"first     token after {times.first_token * 1e3:.0f} ms",
         f"generate  {usage.generated} tokens, {rate(usage.generated - 1, times.generate)}",
     ]
+    if usage.drafted:
+        share = 100 * usage.accepted / usage.drafted
+        lines.append(f"drafts    {usage.drafted} tokens, {usage.accepted} of them accepted ({share:.0f} %)")
     peak = peak_memory()
     parts = [
         f"file {size(sum(p.size for p in model.file.parts))}",
@@ -82,7 +85,7 @@ def report(model: Model, answer: Generation, loaded: float) -> dict[str, Any]:
         "text": answer.text,
         "ids": answer.ids,
         "finish_reason": answer.finish_reason,
-        "usage": {"prompt": usage.prompt, "cached": usage.cached, "generated": usage.generated},
+        "usage": {name: getattr(usage, name) for name in usage.fields},
         "timings": {
             "load": loaded,
             "prompt": times.prompt,

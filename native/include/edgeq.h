@@ -93,6 +93,8 @@ int64_t eq_state_snapshot_bytes(const eq_state *state, int32_t length);
 int32_t eq_state_save(const eq_state *state, int32_t sequence, int32_t length, void *out, int64_t nbytes);
 int32_t eq_state_load(eq_state *state, int32_t sequence, int32_t length, const void *data, int64_t nbytes);
 
+/* Up to this many tokens, a step works token by token: each gets the bits that it gets alone. */
+enum { EQ_SMALL_BATCH = 16 };
 /* One step. inputs, outputs: one pointer per program input and output. cancel: a word any thread may set, or NULL. */
 int32_t eq_step(eq_exec *exec, eq_state *state, const eq_batch *batch, const float *const *inputs, float *const *outputs,
                 const int32_t *cancel, char *message, int64_t message_size);

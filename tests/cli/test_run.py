@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,6 +151,34 @@ def test_options_of_machine_and_sampler(call: Any, words: list[str]) -> None:
     assert "keys and values" in err
 
 
+def test_drafts_change_no_text_and_are_counted(call: Any) -> None:
+    """A model that drafts for itself is always right."""
+    words = (str(tiny()), "the fox", "-n", "40", "--ignore-end", "--json")
+    wanted = json.loads(call(*words, "--no-lookup")[1])
+    assert (wanted["usage"]["drafted"], wanted["usage"]["accepted"]) == (0, 0)
+    for options in (["--draft", str(tiny())], ["--draft", str(tiny()), "--no-lookup", "--draft-tokens", "2"], []):
+        found = json.loads(call(*words, *options)[1])
+        assert (found["ids"], found["text"]) == (wanted["ids"], wanted["text"])
+        if options:
+            assert 0 < found["usage"]["accepted"] <= found["usage"]["drafted"]
+    assert json.loads(call(*words, "--draft", str(tiny()), "--draft-tokens", "0")[1])["usage"]["drafted"] == 0
+    _, _, err = call(str(tiny()), "the fox", "-n", "40", "--ignore-end", "--stats", "--draft", str(tiny()))
+    assert re.search(r"drafts +\d+ tokens, \d+ of them accepted \(\d+ %\)", err)
+    assert "drafts" not in call(str(tiny()), "the fox", "-n", "9", "--stats", "--draft-tokens", "0")[2]
+
+
+def test_options_of_drafts_reach_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (*run.MAIN, *run.MACHINE, *run.SAMPLING)
+    for words, wanted in ((["--no-lookup"], (False, None)), (["--draft-tokens", "4"], (True, 4)), ([], (True, None))):
+        found = run.sampling(run.parse(words, table)[0])
+        assert (found["lookup"], found["draft_tokens"]) == wanted
+    words = ["--draft", str(tiny()), "--backend", BACKEND, "-c", "99", "--kv", "F32"]
+    given = run.parse(words, table)[0]
+    with run.opened(str(tiny()), given) as model, run.drafting(model, given) as draft:
+        assert draft.backend is model.backend
+        assert (draft.context, draft.kv_type) == (99, "F32")
+
+
 def test_the_end_of_the_context_is_said(call: Any) -> None:
     _, out, err = call(str(tiny()), "the fox", "-c", "40", "--ignore-end", "--json")
     assert json.loads(out)["finish_reason"] == "context"
@@ -186,12 +215,16 @@ def test_stop_strings_and_bias(call: Any) -> None:
         (["{tiny}", "x", "-c", "0"], "context"),
         (["{tiny}", "x", "--template", "nope"], "nope"),
         (["{tiny}", "x", "--stop", ""], "stop string"),
+        (["{tiny}", "x", "--draft", "nope.gguf"], "No such file"),
+        (["{tiny}", "x", "--draft", "{other}"], "same vocabulary"),
+        (["{tiny}", "x", "--draft-tokens", "-1"], "draft_tokens"),
+        (["{tiny}", "x", "--draft-tokens", "x"], "whole number"),
         (["/dev/zero", "x"], "device"),
         (["/", "x"], "folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(call: Any, words: list[str], says: str) -> None:
-    code, out, err = call(*[w.format(tiny=tiny()) for w in words])
+    code, out, err = call(*[w.format(tiny=tiny(), other=tiny("gemma3")) for w in words])
     assert (code, out) == (2, b"")
     assert says in err
     assert "Traceback" not in err

@@ -14,9 +14,24 @@ from tests.mutants import (
     samplers,
     sessions,
     simd,
+    speculation,
     tokenizers,
 )
 from tests.mutants.mutant import Mutant
 
-GROUPS = (formats, kernels, linears, simd, dots, ops, numba, tokenizers, pretokenizers, samplers, container, sessions)
+GROUPS = (
+    formats,
+    kernels,
+    linears,
+    simd,
+    dots,
+    ops,
+    numba,
+    tokenizers,
+    pretokenizers,
+    samplers,
+    container,
+    sessions,
+    speculation,
+)
 MUTANTS: list[Mutant] = [mutant for group in GROUPS for mutant in group.MUTANTS]

@@ -49,7 +49,7 @@ REFERENCE: list[Mutant] = [
         ("glu", "np.exp(-gate)", "np.exp(gate)", "sign of the exponent"),
         ("glu", "np.sqrt(2 / np.pi)", "np.sqrt(1 / np.pi)", "factor of the tanh form"),
         ("RUN[ops.TakeRows]", "[s.outputs]", "[s.outputs - 1]", "row before the wanted one"),
-        ("ReferenceExecutable.step", "s.buffers[h].astype(np.float32)",
+        ("ReferenceExecutable._run", "s.buffers[h].astype(np.float32)",
          "s.buffers[h].astype(np.float16).astype(np.float32)", "outputs rounded to halves"),
     ),
     *reference(PASSES)(

@@ -54,6 +54,7 @@ def wanted() -> Iterator[Place]:
     yield from of_formats()
     yield from of_kernels()
     yield from of_tokenizers()
+    yield from of_speculation()
 
 
 def of_ops() -> Iterator[Place]:
@@ -130,6 +131,15 @@ def of_tokenizers() -> Iterator[Place]:
         "chat_encode": ("encode_segments", "_cut", "_plain", "_spelled"),
     }.items():  # fmt: skip
         yield from ((f"edgeq/tokenizer/{file}.py", name) for name in names)
+
+
+def of_speculation() -> Iterator[Place]:
+    """Every function that drafts or decides about drafts, and what a session has for them."""
+    for name in ("__init__", "pays", "lookup", "draft"):
+        file = f"edgeq/speculation/{name}.py"
+        yield from ((file, f) for f in functions(file) if f"def {f.rpartition('.')[2]}(" in text(file)
+                    and not f.startswith("Drafter.") and f != "Lookup.judge")  # fmt: skip
+    yield from (("edgeq/session.py", f"Session.{name}") for name in ("append", "foreseen", "_mark"))
 
 
 def lacking(mutants: Iterable[Mutant]) -> list[str]:
