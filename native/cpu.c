@@ -9,6 +9,10 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #define EQ_X86 1
 #include <immintrin.h>
+#ifdef EQ_HAVE_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #ifdef _MSC_VER
 #include <intrin.h>
 static void cpuid(int leaf, int sub, unsigned r[4]) { __cpuidex((int *)r, leaf, sub); }
@@ -75,6 +79,19 @@ int32_t eq_cpu_avx512vnni(void) {
     detect(on);
     return eq_cpu_avx2() && on[AVX512F] && on[AVX512BW] && on[AVX512DQ] && on[AVX512VL] && on[AVX512VNNI];
 }
+#ifdef EQ_HAVE_AMX
+int32_t eq_cpu_amx(void) {
+    int32_t on[FEATURES];
+    detect(on);
+    if (!eq_cpu_avx512vnni() || !on[AVX512BF16]) return 0;
+#ifdef EQ_EMULATE_TILES
+    return 1;
+#else
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 }; /* Documentation/arch/x86/xstate.rst of Linux */
+    return on[AMXTILE] && on[AMXBF16] && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#endif
+}
+#endif
 uint64_t eq_cpu_flush_denormals(void) {
     uint32_t mode = _mm_getcsr();
     _mm_setcsr(mode | 0x8040); /* flush to zero, denormals are zero */
@@ -132,6 +149,9 @@ int32_t eq_cpu_always(void) { return 1; }
 
 const eq_kernels *const eq_variants[] = {
 #ifdef EQ_X86
+#ifdef EQ_HAVE_AMX
+    &eq_kernels_amx,
+#endif
     &eq_kernels_avx512vnni, &eq_kernels_avx2,
 #elif defined(EQ_ARM64)
     &eq_kernels_neondot, &eq_kernels_neon,

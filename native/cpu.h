@@ -4,9 +4,15 @@
 
 #include <stdint.h>
 
+/* Tiles: Linux has to be asked for them, and compilers before GCC 11 and Clang 12 do not know them. */
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define EQ_HAVE_AMX 1
+#endif
+
 int32_t eq_cpu_always(void);
 int32_t eq_cpu_avx2(void);
 int32_t eq_cpu_avx512vnni(void);
+int32_t eq_cpu_amx(void); /* asks the kernel for the tiles' registers, once granted for the whole process */
 int32_t eq_cpu_neon(void);
 int32_t eq_cpu_neondot(void);
 

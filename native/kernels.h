@@ -15,7 +15,8 @@
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
  * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
  *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of
- *          scale * 256 high; sum [T/B][K/16][B] int32, sums of 65536 high + low; no sum32. */
+ *          scale * 256 high; sum [T/B][K/16][B] int32, sums of 65536 high + low; no sum32.
+ *          A variant with tiles: q as bf16, see tiles.inc.h. */
 typedef struct {
     const float *x; /* [T][K] */
     int16_t *q;
@@ -34,7 +35,7 @@ typedef struct {
  * scratch: EQ_LINEAR_SCRATCH bytes, 64-byte aligned, private to the thread. */
 typedef void (*eq_linear_fn)(const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile, void *scratch);
 #define EQ_QUADS_ROOM 320 /* bytes of `quads` for four groups of a token */
-#define EQ_LINEAR_SCRATCH (96 * 1024)
+#define EQ_LINEAR_SCRATCH (128 * 1024)
 
 /* Attention of `queries` rows q [queries][E] against positions [first, last] of one sequence and key/value head, each
  * query i seeing [low[i], high[i]]; m, l [queries] and o [queries][E] are the running maximum, sum and output. */
@@ -80,6 +81,7 @@ typedef struct eq_kernels {
 extern const eq_kernels eq_kernels_scalar;
 extern const eq_kernels eq_kernels_avx2;
 extern const eq_kernels eq_kernels_avx512vnni;
+extern const eq_kernels eq_kernels_amx;
 extern const eq_kernels eq_kernels_neon;
 extern const eq_kernels eq_kernels_neondot;
 

@@ -51,7 +51,7 @@ static void peak_part(void *argument, int32_t thread, int32_t threads) {
 
 int64_t eq_measure_peak(eq_pool *pool, const char *isa, int32_t kind, int64_t rounds, double *total) {
     const eq_kernels *kernels = eq_select(isa);
-    if (!pool || !kernels || !total || (kind != EQ_PEAK_INT8 && kind != EQ_PEAK_FLOAT)) return -1;
+    if (!pool || !kernels || !total || kind < EQ_PEAK_INT8 || kind > EQ_PEAK_TILES) return -1;
     if (rounds < 0 || rounds > EQ_PEAK_ROUNDS) return -1;
     peak_call call = {.kernels = kernels, .kind = kind, .rounds = rounds};
     eq_pool_run(pool, peak_part, &call);
@@ -61,7 +61,7 @@ int64_t eq_measure_peak(eq_pool *pool, const char *isa, int32_t kind, int64_t ro
         products += call.products[t];
         *total += call.totals[t];
     }
-    return products;
+    return products < 0 ? -1 : products; /* a kind that the variant lacks */
 }
 
 /* --- the clock ----------------------------------------------------------------------------------------------- */

@@ -15,10 +15,16 @@ SMALL_CONTEXT = 32  # positions before a small batch
 MEMORY_PROMPT = 512  # tokens of the prompt whose peak memory is measured
 MOST = 1 << 20  # tokens of any case
 
-SPEED, COMMAND, LIMIT = ("pp", "tg", "batch"), ("first", "memory"), ("read", "int8", "float")
+TILES = "amx"  # the variant with tiles
+SPEED, COMMAND, LIMIT = ("pp", "tg", "batch"), ("first", "memory"), ("read", "int8", "float", "tiles")
 UNITS = {"pp": "tokens/s", "tg": "tokens/s", "batch": "ms", "first": "s", "memory": "MB",
-         "read": "GB/s", "int8": "Gop/s", "float": "Gop/s"}  # fmt: skip
+         "read": "GB/s", "int8": "Gop/s", "float": "Gop/s", "tiles": "Gop/s"}  # fmt: skip
 DIGITS = {"tokens/s": 1, "ms": 2, "s": 3, "MB": 0, "GB/s": 1, "Gop/s": 0}
+
+
+def peaks(isa: str) -> tuple[str, ...]:
+    """Kinds of multiplication that a variant's prompts and tokens are held against."""
+    return ("int8", "float", "tiles") if isa == TILES else ("int8", "float")
 
 
 class Case(Record):
@@ -30,7 +36,8 @@ class Case(Record):
     first   a process starts, until its first byte         value: seconds
     memory  a process with a prompt of 512 tokens          value: bytes at its peak
     read    the model's own bytes by n threads             value: bytes a second
-    int8, float  the variant `isa` on n threads            value: operations a second, two per multiply-add"""
+    int8, float  the variant `isa` on n threads            value: operations a second, two per multiply-add
+    tiles   bf16, by variants that have tiles              value: likewise"""
 
     kind: str
     n: int = 0
@@ -53,6 +60,11 @@ class Case(Record):
     @property
     def more_is_better(self) -> bool:
         return self.unit in ("tokens/s", "GB/s", "Gop/s")
+
+    @property
+    def many(self) -> bool:
+        """Whether steps have more tokens than EQ_SMALL_BATCH: tiles multiply those only."""
+        return self.kind in ("pp", "batch") and self.n > 16
 
     @property
     def positions(self) -> int:

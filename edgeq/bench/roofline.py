@@ -8,7 +8,7 @@ from edgeq.bench.cases import SMALL_CONTEXT, Case
 
 
 class Floor(NamedTuple):
-    """Seconds, and which of the two takes them: "memory" or "int8"."""
+    """Seconds, and which of the two takes them: "memory", "int8" or "tiles"."""
 
     seconds: float
     bound: str
@@ -37,7 +37,7 @@ def work(case: Case, facts: dict[str, Any]) -> tuple[float, float]:
     return facts["weights"] + kv_bytes(facts, last), case.n * facts["products"] + facts["head"]
 
 
-def floor(case: Case, facts: dict[str, Any], read: float, int8: float) -> Floor:
-    """read: bytes a second; int8: operations a second, two per multiply-add."""
+def floor(case: Case, facts: dict[str, Any], read: float, peak: float, unit: str = "int8") -> Floor:
+    """read: bytes a second; peak: operations a second of `unit`, two per multiply-add."""
     nbytes, products = work(case, facts)
-    return max(Floor(nbytes / read, "memory"), Floor(2 * products / int8, "int8"))
+    return max(Floor(nbytes / read, "memory"), Floor(2 * products / peak, unit))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeq.bench import rule
-from edgeq.bench.cases import COMMAND, Case, fitting
+from edgeq.bench.cases import COMMAND, Case, fitting, peaks
 from edgeq.bench.child import HOME, Child, EngineFailed
 from edgeq.bench.contenders import Contender
 from edgeq.bench.engines import command
@@ -155,7 +155,7 @@ class Rounds:
         pairs = {(best, t) for t in (1, self.settings.threads)}
         pairs |= {(f["isa"] or best, t) for f in own for t in (1, f["threads"])}
         cases = [Case("read", t) for t in threads]
-        return cases + [Case(kind, t, isa=isa) for isa, t in sorted(pairs) for kind in ("int8", "float")]
+        return cases + [Case(kind, t, isa=isa) for isa, t in sorted(pairs) for kind in peaks(isa)]
 
     def _turn(self, turn: int, runners: dict[tuple[str, str], Runner], machine: Sequence[Case]) -> None:
         for case in machine:

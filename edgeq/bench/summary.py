@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from edgeq.bench import rule, stats
-from edgeq.bench.cases import SPEED, Case
+from edgeq.bench.cases import SPEED, TILES, Case
 from edgeq.bench.roofline import floor
 
 Rounds = dict[int, float]  # round -> figure or value
@@ -16,8 +16,8 @@ Rounds = dict[int, float]  # round -> figure or value
 class Cell(NamedTuple):
     """One case of one engine. figures: those that count, by round; every: all, the warm-up round apart.
 
-    share: of the machine's limit, and what sets it ("memory", "int8"); ratio: the first engine's figure over this,
-    and whether enough of their rounds count, else it is of all of them."""
+    share: of the machine's limit, and what sets it ("memory", "int8", "tiles"); ratio: the first engine's figure over
+    this, and whether enough of their rounds count, else it is of all of them."""
 
     label: str
     case: Case
@@ -116,11 +116,12 @@ def _share(
     case = cell.case
     isa = facts.get("isa") or model["machine"].get("isa") or ""
     own = facts.get("threads") or threads
-    read, int8 = slots.limit(Case("read", own)), slots.limit(Case("int8", own, isa=isa))
+    unit = "tiles" if isa == TILES and case.many else "int8"
+    read, peak = slots.limit(Case("read", own)), slots.limit(Case(unit, own, isa=isa))
     kept, every = slots.of(cell.label, case)
     taken = every if cell.middle is None else kept
-    if case.kind not in SPEED or not read or not int8 or not taken:
+    if case.kind not in SPEED or not read or not peak or not taken:
         return None, ""
     known = facts.get("model") or model["facts"]
-    found = [(floor(case, known, read.get(r, read[0]), int8.get(r, int8[0])), t) for r, t in taken.items()]
+    found = [(floor(case, known, read.get(r, read[0]), peak.get(r, peak[0]), unit), t) for r, t in taken.items()]
     return median(f.seconds / t for f, t in found), found[0][0].bound

@@ -113,12 +113,12 @@ void eq_interrupt_release(void);
 int32_t eq_dequantize(const eq_tensor *tensor, int64_t first_row, int64_t rows, float *out);
 
 /* What the machine can do, for benchmarks: the caller takes the time, and checks that the work was done. */
-enum eq_peak_kind { EQ_PEAK_INT8 = 0, EQ_PEAK_FLOAT = 1 };
+enum eq_peak_kind { EQ_PEAK_INT8 = 0, EQ_PEAK_FLOAT = 1, EQ_PEAK_TILES = 2 }; /* bf16, of variants with tiles */
 enum { EQ_PEAK_ROUNDS = 16777216 };
 /* All threads read their part once. data: 8-byte aligned; nbytes: a multiple of 64. sum: of all 8-byte words. */
 int32_t eq_measure_read(eq_pool *pool, const void *data, int64_t nbytes, uint64_t *sum);
 /* Multiply-adds in registers on all threads, by the variant that `isa` (or NULL: the best) selects; at most
- * EQ_PEAK_ROUNDS rounds. The result: how many; -1 for bad arguments. total: 6 for each of int8, 1 of float. */
+ * EQ_PEAK_ROUNDS rounds. The result: how many; -1 for bad arguments. total: 6 for each of int8, 1 of the others. */
 int64_t eq_measure_peak(eq_pool *pool, const char *isa, int32_t kind, int64_t rounds, double *total);
 /* x := x + (x >> 3 | 1), from 1, in 64 bits: time over steps is that of a fixed number of cycles. */
 uint64_t eq_measure_chain(int64_t steps);

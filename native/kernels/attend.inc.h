@@ -103,15 +103,21 @@ static void kv_tile(const eq_attend_job *job, int64_t cell, float *keys, float *
     }
 }
 
+/* EQ_VL keys or values from number i on, of float32 or, as F16 caches hold them, of half precision */
+EQ_INLINE vf kv_vector(const void *p, int64_t i, const int half) {
+    return half ? v_load_half((const uint16_t *)p + i) : v_load((const float *)p + i);
+}
+
 /* Scores of `count` queries with 32 positions of a tile: two blocks of 16, each [E][16]. */
-EQ_INLINE void score_run(const float *const *q, const int count, const float *keys, int64_t n, float (*scores)[EQ_TILE], int at) {
+EQ_INLINE void score_run(const float *const *q, const int count, const void *keys, const int half, int64_t n,
+                         float (*scores)[EQ_TILE], int at) {
     vf acc[EQ_QB][EQ_RV];
     for (int i = 0; i < count; i++)
         for (int v = 0; v < EQ_RV; v++) acc[i][v] = v_zero();
-    const float *block[2] = {keys + (int64_t)(at / 16) * 16 * n, keys + (int64_t)(at / 16 + 1) * 16 * n};
+    const int64_t block = (int64_t)(at / 16) * 16 * n;
     for (int64_t e = 0; e < n; e++) {
         vf k[EQ_RV];
-        for (int v = 0; v < EQ_RV; v++) k[v] = v_load(block[v * EQ_VL / 16] + 16 * e + v * EQ_VL % 16);
+        for (int v = 0; v < EQ_RV; v++) k[v] = kv_vector(keys, block + v * EQ_VL / 16 * 16 * n + 16 * e + v * EQ_VL % 16, half);
         for (int i = 0; i < count; i++) {
             vf x = v_set(q[i][e]);
             for (int v = 0; v < EQ_RV; v++) acc[i][v] = v_fma(x, k[v], acc[i][v]);
@@ -147,25 +153,71 @@ EQ_INLINE float soften(const eq_attend_job *job, int i, int32_t base, float *s) 
     return factor;
 }
 
-/* o += p [positions] * values [positions][E] */
-EQ_INLINE void weigh(const float *p, int first, int last, const float *values, int64_t n, float factor, float *o) {
+/* `wide` vectors of o[i] = factor[i] * o[i] + p[i] [positions] * values [positions][E], from e on, for `count` queries */
+EQ_INLINE void weigh_some(float (*p)[EQ_TILE], const int count, int first, int last, const void *values, const int half,
+                          int64_t n, const float *factor, float *const *o, int64_t e, const int wide) {
+    vf acc[EQ_QB][4];
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < wide; v++) acc[i][v] = v_mul(v_load(o[i] + e + v * EQ_VL), v_set(factor[i]));
+    for (int j = first; j <= last; j++) {
+        vf x[4];
+        for (int v = 0; v < wide; v++) x[v] = kv_vector(values, j * n + e + v * EQ_VL, half);
+        for (int i = 0; i < count; i++)
+            for (int v = 0; v < wide; v++) acc[i][v] = v_fma(v_set(p[i][j]), x[v], acc[i][v]);
+    }
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < wide; v++) v_store(o[i] + e + v * EQ_VL, acc[i][v]);
+}
+EQ_INLINE void weigh(float (*p)[EQ_TILE], const int count, int first, int last, const void *values, const int half,
+                     int64_t n, const float *factor, float *const *o) {
+    const int wide = count > 4 ? 2 : 4; /* no more sums than registers */
     int64_t e = 0;
-    for (; e + 4 * EQ_VL <= n; e += 4 * EQ_VL) {
-        vf acc[4];
-        for (int v = 0; v < 4; v++) acc[v] = v_mul(v_load(o + e + v * EQ_VL), v_set(factor));
-        for (int j = first; j <= last; j++)
-            for (int v = 0; v < 4; v++) acc[v] = v_fma(v_set(p[j]), v_load(values + j * n + e + v * EQ_VL), acc[v]);
-        for (int v = 0; v < 4; v++) v_store(o + e + v * EQ_VL, acc[v]);
+    for (; e + wide * EQ_VL <= n; e += wide * EQ_VL) weigh_some(p, count, first, last, values, half, n, factor, o, e, wide);
+    for (; e + EQ_VL <= n; e += EQ_VL) weigh_some(p, count, first, last, values, half, n, factor, o, e, 1);
+    for (; e < n; e++)
+        for (int i = 0; i < count; i++) {
+            if (i > 0 && o[i] == o[i - 1]) continue; /* the last query again */
+            float acc = o[i][e] * factor[i];
+            for (int j = first; j <= last; j++) {
+                const int64_t at = j * n + e;
+                acc += p[i][j] * (half ? eq_half(((const uint16_t *)values)[at]) : ((const float *)values)[at]);
+            }
+            o[i][e] = acc;
+        }
+}
+
+/* `count` queries from i on, those past the last being the last again, with a tile of positions from `base` on */
+EQ_INLINE void attend_some(const eq_attend_job *job, int i, const int count, int32_t base, const void *keys,
+                           const void *values, const int half, float (*scores)[EQ_TILE]) {
+    const int own = job->queries - i < count ? job->queries - i : count;
+    const float *q[EQ_QB];
+    float *o[EQ_QB], factor[EQ_QB];
+    int first[EQ_QB], last[EQ_QB], alike = 1;
+    for (int c = 0; c < count; c++) {
+        int at = i + (c < own ? c : own - 1);
+        q[c] = job->q[at];
+        o[c] = job->o[at];
+        first[c] = job->low[at] > base ? job->low[at] - base : 0;
+        last[c] = job->high[at] < base + EQ_TILE ? job->high[at] - base : EQ_TILE - 1;
+        alike &= first[c] == first[0] && last[c] == last[0] && first[c] <= last[c];
     }
-    for (; e + EQ_VL <= n; e += EQ_VL) {
-        vf acc = v_mul(v_load(o + e), v_set(factor));
-        for (int j = first; j <= last; j++) acc = v_fma(v_set(p[j]), v_load(values + j * n + e), acc);
-        v_store(o + e, acc);
+    for (int at = 0; at < EQ_TILE; at += EQ_RUN) score_run(q, count, keys, half, job->head_dim, scores, at);
+    for (int c = 0; c < own; c++) {
+        if (first[c] > last[c]) continue; /* nothing of this tile is seen */
+        factor[c] = soften(job, i + c, base, scores[c]);
+        if (!alike) weigh(scores + c, 1, first[c], last[c], values, half, job->head_dim, factor + c, o + c);
     }
-    for (; e < n; e++) {
-        float acc = o[e] * factor;
-        for (int j = first; j <= last; j++) acc += p[j] * values[j * n + e];
-        o[e] = acc;
+    for (int c = own; c < count; c++) factor[c] = factor[own - 1], memcpy(scores[c], scores[own - 1], sizeof *scores);
+    if (alike) weigh(scores, count, first[0], last[0], values, half, job->head_dim, factor, o);
+}
+EQ_INLINE void attend_tile(const eq_attend_job *job, int32_t base, const void *keys, const void *values, const int half,
+                           float (*scores)[EQ_TILE]) {
+    for (int i = 0; i < job->queries;) {
+        int left = job->queries - i;
+        if (EQ_QB >= 8 && left > 4) attend_some(job, i, 8, base, keys, values, half, scores), i += 8;
+        else if (EQ_QB >= 4 && left > 2) attend_some(job, i, 4, base, keys, values, half, scores), i += 4;
+        else if (EQ_QB >= 2 && left > 1) attend_some(job, i, 2, base, keys, values, half, scores), i += 2;
+        else attend_some(job, i, 1, base, keys, values, half, scores), i += 1;
     }
 }
 
@@ -174,21 +226,13 @@ static void attend(const eq_attend_job *job, void *scratch) {
     float *keys = scratch, *values = keys + EQ_TILE * n;
     float(*scores)[EQ_TILE] = (float(*)[EQ_TILE])(values + EQ_TILE * n);
     for (int32_t base = job->first / EQ_TILE * EQ_TILE; base <= job->last; base += EQ_TILE) {
-        kv_tile(job, base % job->ring, keys, values);
-        for (int i = 0; i < job->queries;) {
-            int count = job->queries - i >= EQ_QB ? EQ_QB : 1;
-            for (int at = 0; at < EQ_TILE; at += EQ_RUN) {
-                if (count == EQ_QB) score_run(job->q + i, EQ_QB, keys, n, scores, at);
-                else score_run(job->q + i, 1, keys, n, scores, at);
-            }
-            for (int end = i + count; i < end; i++) {
-                int first = job->low[i] > base ? job->low[i] - base : 0;
-                int last = job->high[i] < base + EQ_TILE ? job->high[i] - base : EQ_TILE - 1;
-                if (first > last || last < 0 || first >= EQ_TILE) continue; /* nothing of this tile is seen */
-                float *s = scores[count == 1 ? 0 : i - (end - count)];
-                float factor = soften(job, i, base, s);
-                weigh(s, first, last, values, n, factor, job->o[i]);
-            }
+        int64_t at = base % job->ring * n;
+        if (job->kv_type == 0) attend_tile(job, base, (const float *)job->keys + at, (const float *)job->values + at, 0, scores);
+        else if (job->kv_type == 1 && job->queries <= EQ_QB) /* turned to float32 as often as others load it */
+            attend_tile(job, base, (const uint16_t *)job->keys + at, (const uint16_t *)job->values + at, 1, scores);
+        else {
+            kv_tile(job, base % job->ring, keys, values);
+            attend_tile(job, base, keys, values, 0, scores);
         }
     }
 }

@@ -2,7 +2,7 @@
  * in the order of k, the same for every token, so that one token and sixteen give the same bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks.
- * panel:  more tokens, in panel.inc.h. */
+ * panel:  more tokens, in panel.inc.h, or in tiles.inc.h where the variant has tiles. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
 typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
@@ -128,6 +128,12 @@ EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *
 #include "kernels/quads.inc.h"
 #endif
 #include "kernels/panel.inc.h"
+#ifdef EQ_TILES
+#include "kernels/tiles.inc.h"
+#define packed_linear tiles_linear
+#else
+#define packed_linear panel_linear
+#endif
 
 /* --- float weights --------------------------------------------------------------------------------------------- */
 
@@ -190,6 +196,12 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     int64_t width = a->width, groups = width / 32;
     for (int64_t t = t0; t < t1; t++)
         for (int64_t k = k0; k < k1; k += 32) {
+#ifdef EQ_TILES
+            if (a->packed) {
+                tiles_pack(a, t, k);
+                continue;
+            }
+#endif
             const float *x = a->x + t * width + k;
             float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
             int16_t q[32];
@@ -243,7 +255,7 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
-        panel_linear(f, w, a, r0, r1, tile, scratch);                                                                  \
+        packed_linear(f, w, a, r0, r1, tile, scratch);                                                                 \
     }
 EQ_FORMATS(EQ_DEFINE)
 #undef EQ_DEFINE
@@ -257,7 +269,7 @@ static void any_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1
     rows_linear(any_layout(w->type), w, a, r0, r1, tile);
 }
 static void any_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
-    panel_linear(any_layout(w->type), w, a, r0, r1, tile, scratch);
+    packed_linear(any_layout(w->type), w, a, r0, r1, tile, scratch);
 }
 #define EQ_DEFINE(name, bytes)                                                                                        \
     static void name##_linear(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \

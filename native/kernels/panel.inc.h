@@ -6,7 +6,11 @@
  * activations, on average over the block, both bytes are multiplied. */
 
 #define EQ_KC 512                        /* weights per row and panel */
+#ifdef EQ_TILES
+#define EQ_BLOCK_TOKENS 16
+#else
 #define EQ_BLOCK_TOKENS (EQ_NV * EQ_VL)  /* B of the packed layout */
+#endif
 #define EQ_TURN_BLOCKS (1024 / EQ_BLOCK_TOKENS) /* blocks that meet a panel before the next one is unpacked */
 #define EQ_PRECISION 0.01f
 

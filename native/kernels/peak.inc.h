@@ -58,7 +58,48 @@ static int64_t peak_floats(int64_t rounds, double *total) {
     return rounds * (int64_t)(sizeof sum / 4);
 }
 
-/* Totals are exact up to EQ_PEAK_ROUNDS rounds: a lane gets 24 and 1 a round. */
+#ifdef EQ_TILES
+/* bf16: a product is 1; four tiles of sums, as in tiles_micro. A number of a tile gets 32 a round. */
+static int64_t peak_tiles(int64_t rounds, double *total) {
+    enum { EXACT = 1 << 19 }; /* rounds whose sums a float32 holds */
+    _Alignas(64) uint16_t x[2][512];
+    _Alignas(64) float sum[256];
+    for (int i = 0; i < 512; i++) x[0][i] = 0x4000, x[1][i] = 0x3F00; /* 2 and 0.5 */
+    *total = 0.0;
+    t_begin();
+    t_written();
+    t_load(4, x[0], 64);
+    t_load(5, x[0], 64);
+    t_load(6, x[1], 64);
+    t_load(7, x[1], 64);
+    for (int64_t done = 0; done < rounds; done += EXACT) {
+        t_zero(0);
+        t_zero(1);
+        t_zero(2);
+        t_zero(3);
+        for (int64_t r = done; r < rounds && r < done + EXACT; r++) {
+            t_dot(0, 4, 6);
+            t_dot(1, 4, 7);
+            t_dot(2, 5, 6);
+            t_dot(3, 5, 7);
+        }
+        for (int i = 0; i < 4; i++) {
+            if (i == 0) t_store(0, sum, 64);
+            else if (i == 1) t_store(1, sum, 64);
+            else if (i == 2) t_store(2, sum, 64);
+            else t_store(3, sum, 64);
+            for (int j = 0; j < 256; j++) *total += sum[j];
+        }
+    }
+    t_end();
+    return rounds * 4 * 16 * 16 * 32;
+}
+#else
+static int64_t peak_tiles(int64_t rounds, double *total) { return (void)rounds, *total = 0.0, -1; }
+#endif
+
+/* Totals are exact up to EQ_PEAK_ROUNDS rounds: a lane gets 24 of bytes and 1 of floats a round. */
 static int64_t peak(int32_t kind, int64_t rounds, double *total) {
+    if (kind == EQ_PEAK_TILES) return peak_tiles(rounds, total);
     return kind == EQ_PEAK_INT8 ? peak_bytes(rounds, total) : peak_floats(rounds, total);
 }

@@ -2,7 +2,7 @@
 #define EQ_VL 16
 #define EQ_NV 2   /* token vectors of a packed block */
 #define EQ_MR 6   /* weight rows of the packed microkernel */
-#define EQ_QB 4   /* queries of the attention microkernel */
+#define EQ_QB 8   /* queries of the attention microkernel */
 
 typedef __m512 vf;
 typedef __m512i vi; /* integer sums */

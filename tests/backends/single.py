@@ -74,6 +74,10 @@ def near(found: np.ndarray, wanted: np.ndarray, share: float) -> None:
 
 # --- what the products of linears see of their inputs -----------------------------------------------------------
 
+def variant(by: str | Runner) -> str:
+    return by if isinstance(by, str) else getattr(by, "ran", "numba")
+
+
 BLOCK = {"scalar": 8, "avx2": 16, "avx512vnni": 32, "neon": 16, "neondot": 8}  # tokens that choose together
 ROWS = 16  # up to so many tokens, and always in numba, every activation has both bytes
 
@@ -81,8 +85,20 @@ ROWS = 16  # up to so many tokens, and always in numba, every activation has bot
 def seen(x: np.ndarray, by: str | Runner) -> np.ndarray:
     """The activations [T, K] as `by` rounds them for its integer products."""
     x = x.astype(np.float32)
-    variant = by if isinstance(by, str) else getattr(by, "ran", "numba")
-    return rounded(x) if len(x) <= ROWS or variant == "numba" else packed(x, BLOCK[variant])
+    if len(x) <= ROWS or variant(by) == "numba":
+        return rounded(x)
+    return bf16(x) if variant(by) == "amx" else packed(x, BLOCK[variant(by)])
+
+
+def known(w: np.ndarray, tokens: int, by: str | Runner) -> np.ndarray:
+    """The weights as `by` multiplies them with so many tokens."""
+    return bf16(w) if tokens > ROWS and variant(by) == "amx" else w
+
+
+def bf16(x: np.ndarray) -> np.ndarray:
+    """Rounded to 8 bits of mantissa, ties to even."""
+    bits = x.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
 def rounded(x: np.ndarray) -> np.ndarray:
@@ -120,7 +136,11 @@ def wanted(
 
     def linear(s: reference.Step, x: np.ndarray, weight: int, bias: int) -> np.ndarray:
         fmt = weights[made.tensors[weight].name].format.name
-        return exact(s, x if fmt in ("F32", "F16", "BF16") else seen(x, by), weight, bias)
+        if fmt in ("F32", "F16", "BF16"):
+            return exact(s, x, weight, bias)
+        values = s.weight
+        with mock.patch.object(s, "weight", lambda h: known(values(h), len(x), by) if h == weight else values(h)):
+            return exact(s, seen(x, by), weight, bias)
 
     with mock.patch.object(reference, "linear", linear):
         return run(made, weights, inputs, batch, **more)

@@ -9,7 +9,7 @@ from edgeq import ops, quants
 from edgeq.backends.base import Batch
 from edgeq.ops import NONE, In, Out, Weight
 from edgeq.program import Builder
-from tests.backends.single import near, program, run, seen, wanted
+from tests.backends.single import known, near, program, run, seen, wanted
 from tests.blocks import MemoryWeights, filled, tensor
 
 LINEAR = sorted(name for name, f in quants.FORMATS.items() if f.linear)
@@ -40,8 +40,9 @@ def test_linear(fmt: str, isa: str) -> None:
         weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
         made = program(lambda b, r=rows, c=cols: linear(b, r, c))
         found = run(made, weights, [x], batch(tokens), isa=isa)[0]
-        w = weights["w"].values().astype(np.float64)
-        x = x if fmt in FLOATS else seen(x, isa)
+        w = weights["w"].values()
+        w, x = (w, x) if fmt in FLOATS else (known(w, tokens, isa), seen(x, isa))
+        w = w.astype(np.float64)
         assert (np.abs(found - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
 

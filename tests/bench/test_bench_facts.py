@@ -68,5 +68,5 @@ def test_the_work_of_cases() -> None:
 
 
 def test_the_slower_of_two_limits_counts() -> None:
-    assert floor(Case("pp", 10), FACTS, read=1e6, int8=1014.0) == (1.0, "int8")
-    assert floor(Case("pp", 10), FACTS, read=1192.0, int8=1e9) == (1.0, "memory")
+    assert floor(Case("pp", 10), FACTS, read=1e6, peak=1014.0) == (1.0, "int8")
+    assert floor(Case("pp", 10), FACTS, read=1192.0, peak=1e9) == (1.0, "memory")

@@ -13,7 +13,8 @@ from tests.backends.conftest import WORKING
 
 pytestmark = pytest.mark.skipif(not _lib.available(), reason="no native library")
 INVALID = 3
-LANES = {"scalar": (4, 1), "avx2": (32, 8), "avx512vnni": (64, 16), "neon": (16, 4), "neondot": (16, 4)}
+LANES = {"scalar": (4, 1), "avx2": (32, 8), "avx512vnni": (64, 16), "amx": (64, 16),
+         "neon": (16, 4), "neondot": (16, 4)}
 
 
 @pytest.fixture(scope="module", params=[1, 2, 5])
@@ -36,6 +37,13 @@ def test_products_are_as_many_as_are_said(pool: Any, isa: str) -> None:
             assert total == each * done
 
 
+def test_tiles_are_measured_where_they_are(pool: Any) -> None:
+    threads = _lib.lib.eq_pool_threads(pool)
+    for isa in WORKING:
+        found = peak(pool, isa.encode(), _lib.lib.EQ_PEAK_TILES, 9)
+        assert found == ((threads * 9 * 32_768, threads * 9 * 32_768.0) if isa == "amx" else (-1, 0.0))
+
+
 def test_no_name_is_the_best_variant(pool: Any) -> None:
     best_isa = _lib.lib.eq_isa_name(_lib.ffi.NULL)
     assert peak(pool, _lib.ffi.NULL, 0, 100) == peak(pool, best_isa, 0, 100)
@@ -50,7 +58,7 @@ def test_totals_are_exact_up_to_the_limit() -> None:
 
 def test_bad_peaks_are_refused(pool: Any) -> None:
     null = _lib.ffi.NULL
-    for arguments in ((null, 0, 5), (pool, 0, -1), (pool, 0, _lib.lib.EQ_PEAK_ROUNDS + 1), (pool, 2, 5), (pool, -1, 5)):
+    for arguments in ((null, 0, 5), (pool, 0, -1), (pool, 0, _lib.lib.EQ_PEAK_ROUNDS + 1), (pool, 3, 5), (pool, -1, 5)):
         assert peak(arguments[0], null, *arguments[1:])[0] == -1
     for name in (b"mmx", b"", b"avx2 "):
         assert peak(pool, name, 0, 5)[0] == -1

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeq.bench import compare, plot, report, result, summary
+from edgeq.bench.cases import Case
 from edgeq.errors import EdgeqError, FormatError, UsageError
-from tests.bench.made import FACTS, INT8, PP, READ, TG, make
+from tests.bench.made import FACTS, INT8, PP, READ, TG, TILES, make
 
 OURS, THEIRS = [1.0, 2.0, 4.0, 2.0, 2.0], [4.0, 4.0, 4.0, 8.0, 5.0]
 
@@ -52,6 +53,14 @@ def test_figures() -> None:
     assert ours.bound == "int8"  # 2e10 operations of 1e12 a second, against 1e8 bytes of 1e10
     assert ours.share == pytest.approx(2 * 100 * FACTS["products"] / INT8 / 2.0)
     assert tg.figure(0.2) == 50.0
+
+
+def test_prompts_on_tiles_are_held_against_tiles() -> None:
+    values = {("edgeq", Case("pp", 1000)): [2.0] * 3, ("edgeq", Case("batch", 8)): [0.1] * 3}
+    made = make(values, isa="amx")
+    (_, (prompt,)), (_, (batch,)) = summary.rows(made, made["models"][0])
+    assert (prompt.bound, batch.bound) == ("tiles", "memory")
+    assert prompt.share == pytest.approx(2 * 1000 * FACTS["products"] / TILES / 2.0)
 
 
 def test_decode_is_bound_by_memory() -> None:

@@ -52,7 +52,8 @@ class Engine:
     def _peak(self, pool: Any, isa: str, kind: str) -> int:
         lib = self.lib
         total = self.ffi.new("double *")
-        which, each = (lib.EQ_PEAK_INT8, 6) if kind == "int8" else (lib.EQ_PEAK_FLOAT, 1)
+        which = {"int8": lib.EQ_PEAK_INT8, "float": lib.EQ_PEAK_FLOAT, "tiles": lib.EQ_PEAK_TILES}[kind]
+        each = 6 if kind == "int8" else 1
         done = int(lib.eq_measure_peak(pool, isa.encode() if isa else self.ffi.NULL, which, ROUNDS, total))
         if done < 0 or total[0] != each * done:
             raise RuntimeError(f"{isa or 'best'} kernels: {kind} products cannot be measured")
