@@ -58,14 +58,14 @@ static int64_t peak_floats(int64_t rounds, double *total) {
     return rounds * (int64_t)(sizeof sum / 4);
 }
 
-#ifdef EQ_TILES
 /* bf16: a product is 1; four tiles of sums, as in tiles_micro. A number of a tile gets 32 a round. */
 static int64_t peak_tiles(int64_t rounds, double *total) {
+    *total = 0.0;
+#ifdef EQ_TILES
     enum { EXACT = 1 << 19 }; /* rounds whose sums a float32 holds */
     _Alignas(64) uint16_t x[2][512];
     _Alignas(64) float sum[256];
     for (int i = 0; i < 512; i++) x[0][i] = 0x4000, x[1][i] = 0x3F00; /* 2 and 0.5 */
-    *total = 0.0;
     t_begin();
     t_written();
     t_load(4, x[0], 64);
@@ -93,10 +93,10 @@ static int64_t peak_tiles(int64_t rounds, double *total) {
     }
     t_end();
     return rounds * 4 * 16 * 16 * 32;
-}
 #else
-static int64_t peak_tiles(int64_t rounds, double *total) { return (void)rounds, *total = 0.0, -1; }
+    return (void)rounds, -1;
 #endif
+}
 
 /* Totals are exact up to EQ_PEAK_ROUNDS rounds: a lane gets 24 of bytes and 1 of floats a round. */
 static int64_t peak(int32_t kind, int64_t rounds, double *total) {

@@ -223,18 +223,20 @@ KEPT: Sequence[tuple[str, Callable[[np.ndarray], np.ndarray], int]] = (
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("tokens", [1, 3])
 @pytest.mark.parametrize(("kv_type", "kept", "e"), KEPT)
 def test_attention_sees_what_the_cache_keeps(
-    kv_type: str, kept: Callable[[np.ndarray], np.ndarray], e: int, by: By
+    kv_type: str, kept: Callable[[np.ndarray], np.ndarray], e: int, tokens: int, by: By
 ) -> None:
     """With every position of the context taken: the last ones of a head lie next to the first ones of another."""
     rng = np.random.default_rng(31)
     made = program(lambda b: attention(b, 4, 2, e, 0, 0.0))
-    first, last = random_qkv(rng, 125, 4, 2, e), random_qkv(rng, 3, 4, 2, e)
-    found = run(made, MemoryWeights(), last, batch(3, 125), isa=by, kv_type=kv_type, context=128,
-                before=[(batch(125), first)])[0]  # fmt: skip
+    n = 128 - tokens
+    first, last = random_qkv(rng, n, 4, 2, e), random_qkv(rng, tokens, 4, 2, e)
+    found = run(made, MemoryWeights(), last, batch(tokens, n), isa=by, kv_type=kv_type, context=128,
+                before=[(batch(n), first)])[0]  # fmt: skip
     first, last = ([q, kept(k), kept(v)] for q, k, v in (first, last))
-    near(found, run(made, MemoryWeights(), last, batch(3, 125), before=[(batch(125), first)])[0], 5e-6)
+    near(found, run(made, MemoryWeights(), last, batch(tokens, n), before=[(batch(n), first)])[0], 5e-6)
 
 
 # --- states, and what C checks for itself -------------------------------------------------------------------

@@ -21,7 +21,7 @@ globals().update({k: t for k, t in vars(test_native_ops).items() if k.startswith
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Driver]:
     try:
-        made = build(find_compiler(), "run_program.c", more=["-DEQ_EMULATE_TILES"])
+        made = build(find_compiler(), "run_program.c", more=["-DEQ_EMULATE_TILES", "-I."])
     except NoCompiler as reason:
         pytest.skip(f"tiles are not tested here: {reason}")
     running = Driver(made)

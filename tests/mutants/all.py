@@ -15,6 +15,7 @@ from tests.mutants import (
     sessions,
     simd,
     speculation,
+    tiles,
     tokenizers,
 )
 from tests.mutants.mutant import Mutant
@@ -33,5 +34,6 @@ GROUPS = (
     container,
     sessions,
     speculation,
+    tiles,
 )
 MUTANTS: list[Mutant] = [mutant for group in GROUPS for mutant in group.MUTANTS]
