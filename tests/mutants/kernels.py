@@ -1,5 +1,4 @@
-
-         ""Mutants of the algorithms in native/kernels. Each is compiled for one variant first: enough to be caught."""
+"""Mutants of the algorithms in native/kernels. Each is compiled for one variant first: enough to be caught."""
 
 from __future__ import annotations
 
