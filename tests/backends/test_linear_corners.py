@@ -10,16 +10,17 @@ from edgeq.backends.base import Options
 from edgeq.ops import NONE, In, Out, Weight
 from edgeq.program import Builder
 from tests.backends.conftest import WORKING, By
-from tests.backends.single import native, near, program, run, seen, wanted
+from tests.backends.single import known, native, near, program, run, seen, wanted
 from tests.backends.test_native_ops import batch, linear
 from tests.blocks import MemoryWeights, fenced, filled
 
 BLOCKS_OF_32 = sorted(name for name, f in quants.FORMATS.items() if f.linear and f.block == 32)
 
 
-def check(found: np.ndarray, x: np.ndarray, weights: MemoryWeights, more: np.ndarray | float = 0.0) -> None:
-    """That `found` is x times the weights w, + bias b, + more; x as the products see it."""
+def check(found: np.ndarray, x: np.ndarray, by: By, weights: MemoryWeights, more: np.ndarray | float = 0.0) -> None:
+    """That `found` is x times the weights w, + bias b, + more; x and w as the products see them."""
     w, b = (weights[n].values().astype(np.float64) for n in "wb")
+    w, x = known(w, len(x), by), seen(x, by)
     assert (np.abs(found - more - x @ w.T - b) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + np.abs(more) + 1)).all()
 
 
@@ -33,7 +34,7 @@ def test_any_number_of_blocks_in_rows_that_end_where_memory_does(fmt: str, by: B
             weights = filled(rng, [("w", (rows, 32 * blocks)), ("b", (rows,))], {}, fmt, 1.0)
             weights["w"] = fenced(weights["w"])
             made = program(lambda b, r=rows, n=blocks: linear(b, r, 32 * n))
-            check(run(made, weights, [x], batch(tokens), isa=by)[0], seen(x, by), weights)
+            check(run(made, weights, [x], batch(tokens), isa=by)[0], x, by, weights)
 
 
 @pytest.mark.parametrize("fmt", ["Q2_K", "Q3_K", "Q4_K", "Q6_K", "IQ3_S", "NVFP4"])
@@ -45,7 +46,7 @@ def test_rows_of_larger_blocks_that_end_where_memory_does(fmt: str, by: By) -> N
         weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
         weights["w"] = fenced(weights["w"])
         made = program(lambda b, r=rows: linear(b, r, cols))
-        check(run(made, weights, [x], batch(tokens), isa=by)[0], seen(x, by), weights)
+        check(run(made, weights, [x], batch(tokens), isa=by)[0], x, by, weights)
 
 
 @pytest.mark.parametrize("fmt", ["Q4_1", "Q5_0", "Q8_0"])
@@ -57,7 +58,7 @@ def test_any_number_of_tokens_that_is_left_over(fmt: str, by: By) -> None:
     made = program(lambda b: linear(b, rows, cols))
     x = rng.standard_normal((48, cols)).astype(np.float32)
     for tokens in range(17, 49):
-        check(run(made, weights, [x[:tokens]], batch(tokens), isa=by)[0], seen(x[:tokens], by), weights)
+        check(run(made, weights, [x[:tokens]], batch(tokens), isa=by)[0], x[:tokens], by, weights)
 
 
 @pytest.mark.parametrize("fmt", ["Q4_1", "Q6_K"])
@@ -70,7 +71,7 @@ def test_a_thousand_tokens_and_more_in_one_step(fmt: str, by: By) -> None:
     x = x.astype(np.float32)
     made = program(lambda b: linear(b, rows, cols))
     found = run(made, weights, [x], batch(tokens), isa=by, chunk=tokens, context=1152)[0]
-    check(found, seen(x, by), weights)
+    check(found, x, by, weights)
 
 
 @pytest.mark.parametrize("left", ["outliers", "numbers that are not finite"])
@@ -86,7 +87,7 @@ def test_a_block_that_is_not_full_forgets_the_tokens_of_an_earlier_step(left: st
     else:
         stale[:] = np.nan
     found = run(made, weights, [x[:17]], batch(17, 32), isa=by, before=[(batch(32), [stale])])[0]
-    check(found, seen(x[:17], by), weights)
+    check(found, x[:17], by, weights)
 
 
 def test_a_token_of_zeros_among_others(by: By) -> None:
@@ -97,7 +98,7 @@ def test_a_token_of_zeros_among_others(by: By) -> None:
         x = rng.standard_normal((tokens, 96)).astype(np.float32)
         x[0] = x[tokens // 2, 32:] = 0
         found = run(made, weights, [x], batch(tokens), isa=by)[0]
-        check(found, seen(x, by), weights)
+        check(found, x, by, weights)
         assert np.array_equal(found[0], weights["b"].values())
 
 
@@ -118,8 +119,8 @@ def test_residuals_and_biases_of_any_number_of_rows(by: By) -> None:
         for tokens in (1, 6, 16, 23):
             x, residual = (rng.standard_normal((tokens, n)).astype(np.float32) for n in (32, rows))
             found = run(made, weights, [x, residual], batch(tokens), isa=by)
-            check(found[0], seen(x, by), weights, residual)
-            check(found[1], seen(x, by), weights, residual - weights["b"].values())
+            check(found[0], x, by, weights, residual)
+            check(found[1], x, by, weights, residual - weights["b"].values())
 
 
 FULL = ("Q4_1", "Q2_K", "Q5_1", "Q6_K")

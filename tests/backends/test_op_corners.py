@@ -13,7 +13,7 @@ from edgeq.errors import BackendError
 from edgeq.ops import NONE, In, Out, Weight
 from edgeq.program import Builder
 from tests.backends.conftest import WORKING, By
-from tests.backends.single import Steps, native, near, program, run, seen, wanted
+from tests.backends.single import Steps, known, native, near, program, run, seen, wanted
 from tests.backends.test_native_ops import attention, batch, linear, random_qkv
 from tests.blocks import MemoryWeights, filled
 
@@ -27,7 +27,8 @@ def check_linear(fmt: str, by: By, rows: int, tokens: int, threads: int) -> None
     x = rng.standard_normal((tokens, cols)).astype(np.float32)
     made = program(lambda b: linear(b, rows, cols))
     found = run(made, weights, [x], batch(tokens), isa=by, threads=threads)[0]
-    x, w = x if fmt == "F16" else seen(x, by), weights["w"].values().astype(np.float64)
+    w = weights["w"].values().astype(np.float64)
+    x, w = (x, w) if fmt == "F16" else (seen(x, by), known(w, tokens, by))
     assert (np.abs(found - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
 
