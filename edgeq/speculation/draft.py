@@ -24,7 +24,7 @@ TOKENS = "tokenizer.ggml.tokens"
 CHANCE = 0.7  # that a drafted token is right, before there were any
 NEW = 0.05  # weight of a token in the running chance, of a draft in the running price
 PROBE = 2  # tokens of a draft whose price is not known, or that is thought not to pay
-PAUSE = 16  # tokens until drafts that do not pay are tried again; twice as many each time
+PAUSE, LONGER = 16, 4  # tokens until drafts that do not pay are tried again; so many times as many each time
 CLOSE = 4  # tokens to catch up: with more, only what comes after them is timed
 
 
@@ -55,7 +55,7 @@ class DraftModel:
         self._foreign = self._foreign or token >= self._vocab
 
     def plan(self, most: int, costs: Costs) -> tuple[int, float]:
-        """As many tokens as pay, or now and then a few to see whether they would."""
+        """As many tokens as pay, or now and then a few to see whether they would, if right ones could."""
         here = len(self._text)
         most = min(most, self._session.context - here + 1)
         if self._foreign or most < 1:
@@ -66,10 +66,10 @@ class DraftModel:
         if n:
             self._pause = PAUSE
             return n, gain
-        if here < self._next:
+        if here < self._next or not best([1.0] * most, costs.ratios, self._each / costs.one)[0]:
             return 0, 1.0
         self._next = here + self._pause
-        self._pause *= 2
+        self._pause *= LONGER
         return min(PROBE, most), gain
 
     def draft(self, n: int, cancel: Cancel | None = None) -> list[int]:
