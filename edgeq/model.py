@@ -143,7 +143,8 @@ class Model:
     def generate(self, prompt: str | bytes | Sequence[int], **settings: Any) -> Generation:
         """Completes a prompt as it stands, in a session of its own: an iterator of text pieces (see `edgeq.generate`).
 
-        max_tokens, stop, seed, details, top_logprobs, and the fields of `Sampling`: temperature, top_k, top_p, ..."""
+        max_tokens, stop, seed, details, top_logprobs; lookup, draft, draft_tokens, which change only the speed; and
+        the fields of `Sampling`: temperature, top_k, top_p, ..."""
         from edgeq.generate import start
 
         return start(self.session(), prompt, **settings)

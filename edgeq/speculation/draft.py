@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 TOKENS = "tokenizer.ggml.tokens"
 CHANCE = 0.7  # that a drafted token is right, before there were any
-NEW = 0.05  # weight of a token in the running chance, of a draft in the running price
-PROBE = 2  # tokens of a draft whose price is not known, or that is thought not to pay
+NEW, PRICE = 0.05, 0.25  # weights of a token in the running chance, of a draft in the running price of a token
+PROBE = 3  # tokens of a draft whose price is not known, or that is thought not to pay
 PAUSE, LONGER = 16, 4  # tokens until drafts that do not pay are tried again; so many times as many each time
-CLOSE = 4  # tokens to catch up: with more, only what comes after them is timed
+CLOSE = 4  # tokens: who must catch up with more is not timed at it
 
 
 class DraftModel:
@@ -37,16 +37,16 @@ class DraftModel:
         check_vocabulary(model, draft)
         self._session = draft.session(context=min(draft.context, draft.trained_context, model.context))
         self._vocab = min(model.vocab, draft.vocab)
-        self._each = 0.0  # seconds that drafting a token takes; 0 until it was measured
-        self._chance = CHANCE
         self.begin(())
 
     def begin(self, prompt: Sequence[int]) -> None:
-        """Another text."""
+        """Another text, of which nothing is known; what the session holds of it is used."""
         self._text = list(prompt)
         self._foreign = max(self._text, default=0) >= self._vocab  # a token that the small model does not know
         self._ran: int | None = None  # tokens of the text that the session holds; None: not known
         self._guesses: list[int] = []  # what it holds behind them
+        self._each = 0.0  # seconds that drafting a token takes; 0 until it was measured
+        self._chance = CHANCE
         self._pause, self._next = PAUSE, 0
 
     def push(self, token: int) -> None:
@@ -74,19 +74,18 @@ class DraftModel:
 
     def draft(self, n: int, cancel: Cancel | None = None) -> list[int]:
         """The n likeliest tokens, one after the other. Raises what a step raises."""
-        timed, steps = time.perf_counter(), n
-        behind = len(self._text) - (self._ran or 0)
+        behind, began = len(self._text) - (self._ran or 0), time.perf_counter()
         logits = self._caught_up(cancel)
-        if behind > CLOSE:  # a prompt, or what was written while nothing was drafted
-            timed, steps = time.perf_counter(), n - 1
+        times = [time.perf_counter() - began] if behind <= CLOSE else []
         guesses = [int(logits[: self._vocab].argmax())]
         while len(guesses) < n:
+            began = time.perf_counter()
             logits = self._session.append(guesses[-1], cancel=cancel)
             guesses.append(int(logits[: self._vocab].argmax()))
+            times.append(time.perf_counter() - began)
         self._ran, self._guesses = len(self._text), guesses[:-1]
-        if steps:
-            each = (time.perf_counter() - timed) / steps
-            self._each += NEW * (each - self._each) if self._each else each
+        if times:  # the shortest: the machine may have been busy
+            self._each += PRICE * (min(times) - self._each) if self._each else min(times)
         return guesses
 
     def _caught_up(self, cancel: Cancel | None) -> np.ndarray:

@@ -15,7 +15,8 @@ from edgeq.errors import Cancelled, UsageError
 from edgeq.generate import start
 from edgeq.gguf import Value, Writer
 from edgeq.model import Model
-from edgeq.speculation.draft import CHANCE, NEW, PROBE, DraftModel, check_vocabulary
+from edgeq.speculation import draft
+from edgeq.speculation.draft import CHANCE, NEW, PRICE, PROBE, DraftModel, check_vocabulary
 from edgeq.speculation.pays import Costs
 from tests.small import BACKEND, folder, tiny
 from tests.speculation.drafters import begun, model, observed
@@ -162,9 +163,9 @@ def test_its_context_ends_before_that_of_the_model() -> None:
 def test_a_plan_ends_with_its_context() -> None:
     drafter, costs = DraftModel(model("llama-linear"), model("llama-bias", context=40)), Costs(16)
     costs.one = 1.0
-    drafter._each, drafter._chance = 1e-9, 1.0
     for held, most in ((30, 11), (38, 3), (40, 1), (41, 0), (50, 0)):
         drafter.begin([5] * held)
+        drafter._each, drafter._chance = 1e-9, 1.0
         assert drafter.plan(15, costs)[0] == most
 
 
@@ -175,14 +176,17 @@ def test_the_first_draft_is_short_for_its_price_is_not_known() -> None:
     assert drafter.plan(15, costs)[0] == PROBE
     drafter._each = 1e-9
     assert drafter.plan(15, costs)[0] > PROBE
+    drafter.judge(False)
+    drafter.begin(TEXT)
+    assert drafter.plan(15, costs)[0] == PROBE
 
 
 def test_as_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     m, small = model("llama-linear"), model("llama-bias")
     plan = DraftModel.plan
     monkeypatch.setattr(DraftModel, "plan", lambda self, most, costs: (min(most, 3), plan(self, most, costs)[1]))
-    for draft in (small, m):
-        answer = start(m.session(), TEXT, draft=draft, lookup=False, **GREEDY)
+    for given_ in (small, m):
+        answer = start(m.session(), TEXT, draft=given_, lookup=False, **GREEDY)
         assert observed(answer) == observed(begun(m.session(), TEXT, **GREEDY))
         assert answer.usage.drafted > 20
     assert answer.usage.accepted == answer.usage.drafted
@@ -198,11 +202,35 @@ def test_it_learns_how_often_it_is_right_and_what_a_draft_takes() -> None:
     drafter.judge(False)
     assert drafter._chance == pytest.approx((CHANCE + NEW * (1 - CHANCE)) * (1 - NEW))
     drafter.begin(TEXT)
+    assert drafter._chance == CHANCE
+
+
+def test_a_draft_takes_what_its_shortest_step_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt, or a long text that was written without drafts, is none of them."""
+    drafter, now = DraftModel(model("llama-linear"), model("llama-bias")), 0.0
+    monkeypatch.setattr(draft.time, "perf_counter", lambda: now)
+    session, taken = drafter._session, [100.0, 7.0, 3.0, 5.0, 4.0, 6.0, 50.0, 1.0]
+    step = session._step
+
+    def takes(*given: Any) -> Any:
+        nonlocal now
+        now += taken.pop(0)
+        return step(*given)
+
+    session._step = takes  # type: ignore[method-assign]
+    drafter.begin(TEXT)
     drafter.draft(1)
     assert drafter._each == 0  # only the prompt was run
     drafter.push(5)
+    drafter.draft(3)
+    assert drafter._each == 3
+    drafter.push(5)
+    drafter.draft(2)
+    assert drafter._each == 3 + PRICE * (4 - 3)
+    for _ in range(9):
+        drafter.push(6)
     drafter.draft(1)
-    assert 0 < drafter._each < 1
+    assert drafter._each == 3 + PRICE
 
 
 def test_one_session_serves_all_answers_of_a_chat() -> None:

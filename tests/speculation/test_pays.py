@@ -215,7 +215,7 @@ class Small(DraftModel):
 
     def __init__(self, machine: Machine, answer: list[int], right: Callable[[int], bool], each: float) -> None:
         self._session = type("Any", (), {"context": 1 << 20})()
-        self._vocab, self._each, self._chance = 1 << 30, 0.0, 0.7
+        self._vocab = 1 << 30
         self.machine, self.answer, self.right, self.price = machine, answer, right, each
         self.begin(())
 
