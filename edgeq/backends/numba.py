@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgeq.backends.numba_state import NumbaState
 
 NEVER = (1 << 63) - 1
-KV_IDS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8}
 
 
 class Mapped:
@@ -53,8 +52,9 @@ class NumbaExecutable(Executable):
     def __init__(self, program: Program, weights: WeightSource, options: Options, pool: Pool) -> None:
         import numpy as np
 
-        from edgeq.backends import numba_attend, numba_kernels
+        from edgeq.backends import numba_kernels
         from edgeq.backends.numba_compile import compiled, yield_address
+        from edgeq.backends.numba_linear import FEW
         from edgeq.backends.numba_plan import Plan
 
         self.program, self.chunk = program, options.chunk
@@ -64,7 +64,7 @@ class NumbaExecutable(Executable):
         self._plan = Plan(program, weights, pool.threads)
         self._phases, self._items = self._plan.table()
         self._run = compiled(numba_kernels.run).ctypes
-        self._yield, self._block = yield_address(), numba_attend.BLOCK
+        self._yield, self._few = yield_address(), NEVER if options.reproducible else FEW
         self._scratch = [np.empty(self._plan.scratch + 64, np.uint8) for _ in range(pool.threads)]
         self._arena = np.empty(0, np.uint8)
         self._by_output = [program.buffers[h].outputs for h in program.outputs]
@@ -106,13 +106,15 @@ class NumbaExecutable(Executable):
     def _step(self, state: Any, batch: Batch, inputs: Sequence[np.ndarray], cancel: Cancel) -> list[np.ndarray]:
         import numpy as np
 
+        from edgeq.backends.numba_attend import runs
+
         t, n = len(batch.tokens), len(batch.outputs)
         results = self._prepare(t, n, inputs)
         columns = [np.array(c, np.int64) for c in (batch.tokens, batch.positions, batch.sequences, batch.outputs)]
         starts = [c.ctypes.data for c in columns]
-        ctx = np.array([*starts, t, n, KV_IDS[state.kv_type], state.words.ctypes.data], np.int64)
-        self._phases[:, 2] = self._items @ np.array([t, n, 1, -(-t // self._block)])
-        self._phases[:, 5] = 0
+        cut = runs(columns[1], columns[2])
+        ctx = np.array([*starts, t, n, *state.kernels, state.words.ctypes.data, cut.ctypes.data], np.int64)
+        self._count(t, n, len(cut))
         sync = np.array([0, NEVER], np.int64)
         word = np.frombuffer(cancel.word, np.uint8)
         phases, count = self._phases.ctypes.data, len(self._phases)
@@ -128,12 +130,24 @@ class NumbaExecutable(Executable):
             raise Cancelled("the step was cancelled")
         return results
 
+    def _count(self, t: int, n: int, runs: int) -> None:
+        """Sets the items of every phase; compiles kernels that are needed for the first time."""
+        from edgeq.backends.numba_compile import address
+        from edgeq.backends.numba_plan import counts
+
+        phases = self._phases
+        phases[:, 2] = self._items @ counts(t, n, runs, self._few)
+        phases[:, 5] = 0
+        for i in ((phases[:, 0] == 0) & (phases[:, 2] > 0)).nonzero()[0]:
+            phases[i, 0] = address(self._plan.phases[i].kernel)
+
     def _prepare(self, t: int, n: int, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Sets the addresses of all buffers for t tokens, copies the inputs in; the arrays that outputs go to."""
         import numpy as np
 
         plan, program = self._plan, self.program
-        wanted = plan.bytes_per_token * t + 64
+        room = plan.room(t)
+        wanted = plan.bytes_per_token * room + 64
         if self._arena.nbytes < wanted:
             try:
                 self._arena = np.empty(wanted, np.uint8)
@@ -141,7 +155,7 @@ class NumbaExecutable(Executable):
                 raise MemoryLimitError(
                     f"no memory for {wanted} bytes of activations; smaller chunks need less"
                 ) from None
-        plan.places[:-1] = np.array(plan.offsets, np.int64) * t + -(-self._arena.ctypes.data // 64) * 64
+        plan.places[:-1] = np.array(plan.offsets, np.int64) * room + -(-self._arena.ctypes.data // 64) * 64
         results = []
         for h, by_output in zip(program.outputs, self._by_output):
             result = np.empty((n if by_output else t, program.buffers[h].width), np.float32)

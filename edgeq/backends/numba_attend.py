@@ -1,254 +1,236 @@
-"""Keys and values: rounding them into the cache, and causal attention over it, 64 positions at a time.
+"""Keys and values into the cache, and causal attention over it, 64 positions at a time.
 
 A cache is [sequences][K][ring] rows of E numbers. A tile of 64 positions becomes float32 once, keys transposed to
-[E][64], and serves the query heads of a few tokens, with a running maximum and sum (Milakov and Gimelshein 2018).
-Tiles begin at fixed positions and every sum has one order: what else is in the batch changes no bit.
+[E][64], and serves the query heads of a few tokens, four at a time, with a running maximum and sum (Milakov and
+Gimelshein 2018). Tiles begin at fixed positions and every sum has one order: what else is in the batch changes no bit.
+In the scratch a row of a head is `across` floats, E rounded up to whole vectors; what lies behind E is never used.
 """
 
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
-from edgeq.backends.numba_kernels import ZERO, buffer, vexp, vtanh, word
+from edgeq.backends.numba_compile import host_features
+from edgeq.backends.numba_kernels import softened, vexp
 from edgeq.backends.numba_vectors import (
     below,
+    buffer,
+    call3,
     f32,
     f64,
+    first_of,
     fma,
-    half,
-    i64,
+    fmax,
+    if_less,
+    imax,
+    imin,
     iota,
-    nibbles,
-    njit,
+    nonzero,
+    number,
     set_f32,
-    set_half,
-    set_u8,
     splat,
+    transpose16,
     vload,
-    vload_half,
+    vload_some,
     vmax,
     vstore,
-    vstore_half,
+    vstore_some,
     vsum,
     vtop,
-    whigh,
-    wload,
-    wlow,
-    wset,
+    word,
 )  # fmt: skip
+from edgeq.backends.numba_verbs import F, P, repeat, traced
 
 TILE = 64
-BLOCK = 8  # tokens of an item
-F16, F32, Q8_0, Q4_0 = 1, 0, 8, 2  # KV types by their GGML ids
-CTX_KV, CTX_CACHES = 48, 56
+BLOCK = 16  # most tokens of an item
+GROUP = 4  # queries that meet a tile together
+COLUMNS = 4 if "avx512f" in host_features() else 1  # vectors of a query that lie in registers
+STORE, LOAD, CACHES, RUNS = 6, 7, 8, 9  # words of ctx: kernels of the KV type, words of the caches, runs of tokens
 CACHE_WORDS = 4  # keys, values, ring, bytes of a row
 MINUS_INF = np.float32(-np.inf)
 
 
-@njit
-def rounded(x, places):  # type: ignore[no-untyped-def]
-    """Nearest whole number within -places to places; a NaN becomes 0."""
-    y = np.float32(np.rint(x))
-    if y > places:
-        return places
-    if y >= -places:
-        return y
-    return -places if y < ZERO else ZERO
+def runs(positions: np.ndarray, sequences: np.ndarray) -> np.ndarray:
+    """First token and length of runs of at most `BLOCK` consecutive positions of one sequence, int64 [runs, 2]."""
+    parts = np.flatnonzero((np.diff(positions) != 1) | (np.diff(sequences) != 0)) + 1
+    first = [at for a, b in zip([0, *parts], [*parts, len(positions)]) for at in range(a, b, BLOCK)]
+    return np.stack([first, np.diff([*first, len(positions)])], axis=1).astype(np.int64)
 
 
-@njit
-def store_block(x, out, kind):  # type: ignore[no-untyped-def]
-    """32 numbers as Q8_0 (the largest becomes ±127) or Q4_0 (the largest becomes -8)."""
-    top = ZERO
-    for i in range(32):
-        if abs(f32(x + 4 * i)) > abs(top):
-            top = f32(x + 4 * i)
-    set_half(out, abs(top) / np.float32(127) if kind == Q8_0 else top / np.float32(-8))
-    kept = half(out)
-    inverse = np.float32(1) / kept if kept != ZERO else ZERO
-    for i in range(32):
-        if kind == Q8_0:
-            set_u8(out + 2 + i, int(rounded(f32(x + 4 * i) * inverse, np.float32(127))))
-        elif i < 16:
-            low = int(rounded(f32(x + 4 * i) * inverse, np.float32(8))) + 8
-            high = int(rounded(f32(x + 4 * i + 64) * inverse, np.float32(8))) + 8
-            set_u8(out + 2 + i, min(low, 15) | min(high, 15) << 4)
-
-
-@njit
-def store_row(x, out, e, kind):  # type: ignore[no-untyped-def]
-    if kind == F16:
-        for i in range(0, e - 15, 16):
-            vstore_half(out + 2 * i, vload(x + 4 * i))
-        for i in range(e // 16 * 16, e):
-            set_half(out + 2 * i, f32(x + 4 * i))
-    elif kind == F32:
-        for i in range(e):
-            set_f32(out + 4 * i, f32(x + 4 * i))
-    else:
-        for i in range(0, e, 32):
-            store_block(x + 4 * i, out + i // 32 * (34 if kind == Q8_0 else 18), kind)
-
-
-@njit
-def load_row(row, out, e, kind):  # type: ignore[no-untyped-def]
-    """A row of the cache as float32."""
-    if kind == F16:
-        for i in range(0, e - 15, 16):
-            vstore(out + 4 * i, vload_half(row + 2 * i))
-        for i in range(e // 16 * 16, e):
-            set_f32(out + 4 * i, half(row + 2 * i))
-    elif kind == F32:
-        for i in range(e):
-            set_f32(out + 4 * i, f32(row + 4 * i))
-    else:
-        for i in range(e // 32):
-            at = row + i * (34 if kind == Q8_0 else 18)
-            w = wload(at + 2) if kind == Q8_0 else nibbles(at + 2) - wset(8)
-            vstore(out + 128 * i, splat(half(at)) * wlow(w))
-            vstore(out + 128 * i + 64, splat(half(at)) * whigh(w))
+def scratch(e: int, group: int) -> int:
+    """Bytes of a thread's scratch that `attend` needs for heads of e, `group` of them for one of keys and values."""
+    across, queries = -(-e // 16) * 16, BLOCK * group
+    return 4 * (TILE * (2 * across + GROUP) + across * (2 * queries + 1) + 2 * queries + GROUP)
 
 
 def kv_write(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
     """Items are key/value heads of tokens. args: k, v, cache, K, E."""
-    k, v, heads, e = buffer(args, 0), buffer(args, 1), word(args, 3), word(args, 4)
-    cache, kind = word(ctx, 7) + 8 * CACHE_WORDS * word(args, 2), i64(ctx + CTX_KV)
+    heads, e = word(args, 3), word(args, 4)
+    cache = word(ctx, CACHES) + 8 * CACHE_WORDS * word(args, 2)
     ring, row = word(cache, 2), word(cache, 3)
     for item in range(first, last):
         t, head = item // heads, item % heads
         sequence, position = word(word(ctx, 2), t), word(word(ctx, 1), t)
         at = row * ((sequence * heads + head) * ring + position % ring)
-        store_row(k + 4 * e * item, word(cache, 0) + at, e, kind)
-        store_row(v + 4 * e * item, word(cache, 1) + at, e, kind)
+        for i in range(2):
+            call3(word(ctx, STORE), buffer(args, i) + 4 * e * item, word(cache, i) + at, e)
 
 
-@njit
-def load_tile(keys, values, row, e, kind, first, last, tile_k, tile_v):  # type: ignore[no-untyped-def]
-    """Positions first to last of a tile: keys transposed to [E][64], values [64][E rounded up to 16]."""
-    wide = (e + 15) // 16 * 16
-    for j in range(first, last + 1):
-        place = tile_v + 4 * wide * j
-        for source in (keys, values):  # a key passes through the place of its value; one call compiles once
-            load_row(source + row * j, place, e, kind)
-            if source == keys:
-                for i in range(e):
-                    set_f32(tile_k + 4 * (TILE * i + j), f32(place + 4 * i))
+@traced(P, P, P, P)
+def lowest(position, window, base):
+    """The first place in the tile at `base` that is seen from a position; `highest`: the last."""
+    return imax(position - window + 1 - base, 0)
 
 
-@njit
-def scores(q, tile_k, e, out):  # type: ignore[no-untyped-def]
-    """Products of one query with 64 keys."""
-    a, b, c, d = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
-    for i in range(e):
-        x, k = splat(f32(q + 4 * i)), tile_k + 4 * TILE * i
-        a, b = fma(x, vload(k), a), fma(x, vload(k + 64), b)
-        c, d = fma(x, vload(k + 128), c), fma(x, vload(k + 192), d)
-    vstore(out, a)
-    vstore(out + 64, b)
-    vstore(out + 128, c)
-    vstore(out + 192, d)
+@traced(P, P, P)
+def highest(position, base):
+    return imin(position - base, TILE - 1)
 
 
-@njit
-def soften(s, low, high, scale, cap, most):  # type: ignore[no-untyped-def]
-    """64 scores become exp(score - maximum), 0 outside of low to high. Gives the new maximum and the sum."""
-    top = splat(MINUS_INF)
-    for v in range(0, TILE, 16):
-        x = vload(s + 4 * v) * splat(scale)
-        if cap != ZERO:
-            x = splat(cap) * vtanh(x / splat(cap))
-        at = iota() + splat(np.float32(v))
-        x = below(at, splat(np.float32(low)), splat(MINUS_INF), x)
-        x = below(splat(np.float32(high)), at, splat(MINUS_INF), x)
-        vstore(s + 4 * v, x)
-        top = vmax(x, top)
-    most = max(vtop(top), most)
-    total = splat(ZERO)
-    for v in range(0, TILE, 16):
-        x = vexp(vload(s + 4 * v) - splat(most))
-        vstore(s + 4 * v, x)
-        total = total + x
-    return most, vsum(total)
+@traced(types.void, *[P] * 7)
+def fetch_queries(q, step, e, group, count, out, state):
+    """Queries of one key/value head, `step` bytes from token to token; sums start at 0, maxima at -∞."""
+    across = (e + 15) & -16
+
+    def one(i):
+        source, to = q + step * (i // group) + e * (i % group) * 4, out + across * i * 4
+        repeat(across >> 4, lambda v: vstore(to + v * 64, vload_some(source + v * 64, e - v * 16)))
+        repeat(across >> 4, lambda v: vstore(to + across * count * 4 + v * 64, splat(0)))
+        set_f32(state + i * 8, MINUS_INF)
+        set_f32(state + i * 8 + 4, 0)
+
+    repeat(count, one)
 
 
-@njit
-def weigh(p, low, high, tile_v, wide, shrink, o):  # type: ignore[no-untyped-def]
-    """o = o·shrink + Σ_j p_j·value_j over low ≤ j ≤ high, in the order of j."""
-    f, i = splat(shrink), 0
-    while i + 64 <= wide:
-        a, b = vload(o + 4 * i) * f, vload(o + 4 * i + 64) * f
-        c, d = vload(o + 4 * i + 128) * f, vload(o + 4 * i + 192) * f
-        for j in range(low, high + 1):
-            x, v = splat(f32(p + 4 * j)), tile_v + 4 * (wide * j + i)
-            a, b = fma(x, vload(v), a), fma(x, vload(v + 64), b)
-            c, d = fma(x, vload(v + 128), c), fma(x, vload(v + 192), d)
-        vstore(o + 4 * i, a)
-        vstore(o + 4 * i + 64, b)
-        vstore(o + 4 * i + 128, c)
-        vstore(o + 4 * i + 192, d)
-        i += 64
-    while i < wide:
-        a = vload(o + 4 * i) * f
-        for j in range(low, high + 1):
-            a = fma(splat(f32(p + 4 * j)), vload(tile_v + 4 * (wide * j + i)), a)
-        vstore(o + 4 * i, a)
-        i += 16
+@traced(types.void, *[P] * 8)
+def fetch_tile(load, keys, values, row, e, first, count, tile):
+    """`count` places of a tile, from `first` on: keys transposed to [E][64], behind them values [64][E]."""
+    across, block = (e + 15) & -16, first >> 4
+    tile_v = tile + across * (4 * TILE)
+    here = tile_v + across * first * 4
+    repeat(count, lambda j: call3(load, keys + row * (first + j), here + across * j * 4, e))
+    repeat(((first + count + 15) >> 4) - block, lambda b: repeat(across >> 4, lambda v: transpose16(
+        tile_v + across * (block + b) * 64 + v * 64, across * 4, tile + (v * TILE + block + b) * 64, 4 * TILE)))
+    repeat(count, lambda j: call3(load, values + row * (first + j), here + across * j * 4, e))
+
+
+@traced(types.void, *[P] * 5)
+def scores(q, count, tile, e, out):
+    """Products of up to four queries with 64 keys; the last query stands in for those that are not there."""
+    queries = [q + ((e + 15) & -16) * imin(count - 1, j) * 4 for j in range(GROUP)]
+    for column in range(0, 4 * TILE, 64 * COLUMNS):
+
+        def step(i, *sums, at=tile + column):
+            keys, made = [vload(at + i * (4 * TILE) + 64 * c) for c in range(COLUMNS)], []
+            for query in queries:
+                x = splat(f32(query + i * 4))
+                made += [fma(x, key, total) for key, total in zip(keys, sums[len(made) :])]
+            return made
+
+        for i, total in enumerate(repeat(e, step, *[splat(0)] * (GROUP * COLUMNS))):
+            vstore(out + 4 * TILE * (i // COLUMNS) + column + 64 * (i % COLUMNS), total)
+
+
+def soften(s, low, high, scale, cap, state, shrink):
+    """64 scores become exp(score - maximum), 0 outside of low to high; maximum and sum of the query at `state` change,
+    and what earlier sums shrink by goes to `shrink`."""
+    def mask(v, top):
+        x = vload(s + v * 64) * splat(scale)
+        x = repeat(nonzero(cap), lambda _, x: [softened(x, cap)], x)[0]  # or not
+        at = iota() + splat(number(v * 16))
+        x = below(at, splat(number(low)), splat(MINUS_INF), x)
+        x = below(splat(number(high)), at, splat(MINUS_INF), x)
+        vstore(s + v * 64, x)
+        return [vmax(x, top)]
+
+    before = f32(state)
+    now = fmax(vtop(repeat(TILE // 16, mask, splat(MINUS_INF))[0]), before)
+
+    def weight(v, total):
+        x = vexp(vload(s + v * 64) - splat(now))
+        vstore(s + v * 64, x)
+        return [total + x]
+
+    total = repeat(TILE // 16, weight, splat(0))[0]
+    less = first_of(vexp(splat(before) - splat(now)))
+    set_f32(state, now)
+    set_f32(state + 4, f32(state + 4) * less + vsum(total))
+    set_f32(shrink, less)
+
+
+def weigh(columns, p, count, values, step, outs, shrinks, offset):
+    """out = out·shrink + Σ_j p_j·value_j over `count` places in order, for `columns` vectors of four outputs."""
+    places = [out + offset + 64 * c for out in outs for c in range(columns)]
+    shrink = [splat(f32(shrinks + 4 * i)) for i in range(GROUP)]
+
+    def one(j, *sums):
+        here, made = [vload(values + offset + j * step + 64 * c) for c in range(columns)], []
+        for i in range(GROUP):
+            x = splat(f32(p + j * 4 + 4 * TILE * i))
+            made += [fma(x, value, total) for value, total in zip(here, sums[len(made) :])]
+        return made
+
+    sums = [vload(place) * shrink[i // columns] for i, place in enumerate(places)]
+    for place, total in zip(places, repeat(count, one, *sums), strict=True):
+        vstore(place, total)
+
+
+@traced(types.void, *[P] * 6, F, F, P, P)
+def meet(q, apart, count, low, high, e, scale, cap, tile, state):
+    """`count` queries at q meet places low to high of a tile; outputs of q lie `apart` bytes behind it."""
+    across = (e + 15) & -16
+    s = tile + across * (8 * TILE)
+    shrinks = s + 4 * TILE * GROUP
+    scores(q, count, tile, e, s)
+    repeat(count, lambda j: soften(s + j * (4 * TILE), low, high, scale, cap, state + j * 8, shrinks + j * 4))
+    outs = [if_less(j, count, q + apart + across * (4 * j), shrinks + 4 * GROUP) for j in range(GROUP)]
+    given = s + low * 4, high - low + 1, tile + across * (4 * TILE) + across * low * 4, across * 4, outs, shrinks
+    wide = (across >> 4) // COLUMNS
+    repeat(wide, lambda i: weigh(COLUMNS, *given, i * (64 * COLUMNS)))
+    repeat((across >> 4) - wide * COLUMNS, lambda i: weigh(1, *given, (wide * COLUMNS + i) * 64))
+
+
+@traced(types.void, *[P] * 7)
+def put_outputs(sums, state, out, step, e, group, count):
+    """Sums of values over sums of weights."""
+
+    def one(i):
+        source, to = sums + ((e + 15) & -16) * i * 4, out + step * (i // group) + e * (i % group) * 4
+        total = splat(f32(state + i * 8 + 4))
+        repeat((e + 15) >> 4, lambda v: vstore_some(to + v * 64, vload(source + v * 64) / total, e - v * 16))
+
+    repeat(count, one)
 
 
 def attend(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
-    """Items are key/value heads of `BLOCK` tokens. args: q, out, cache, K, E, heads, window, scale, cap (float64)."""
-    heads, positions, sequences, tokens = word(args, 3), word(ctx, 1), word(ctx, 2), i64(ctx + 32)
+    """Items are key/value heads of runs of tokens. args: q, out, cache, K, E, heads, window, scale, cap (float64)."""
+    heads, e, step, window = word(args, 3), word(args, 4), 4 * word(args, 4) * word(args, 5), word(args, 6)
+    scale, cap, group, across = np.float32(f64(args + 56)), np.float32(f64(args + 64)), word(args, 5) // heads, (e + 15) & -16
+    cache = word(ctx, CACHES) + 8 * CACHE_WORDS * word(args, 2)
+    queries = scratch + 4 * (TILE * (2 * across + GROUP) + GROUP + across)
     for item in range(first, last):
-        t, end = item // heads * BLOCK, min(item // heads * BLOCK + BLOCK, tokens)
-        while t < end:  # consecutive positions of one sequence
-            n = 1
-            while (t + n < end and word(sequences, t + n) == word(sequences, t)
-                   and word(positions, t + n) == word(positions, t) + n):  # fmt: skip
-                n += 1
-            attend_run(args, t, n, item % heads, scratch, ctx)
-            t += n
-
-
-@njit
-def attend_run(args, t, n, head, scratch, ctx):  # type: ignore[no-untyped-def]
-    """One key/value head for n tokens from t."""
-    q, out, kv_heads, e = buffer(args, 0), buffer(args, 1), word(args, 3), word(args, 4)
-    heads, window, kind = word(args, 5), word(args, 6), i64(ctx + CTX_KV)
-    scale, cap = np.float32(f64(args + 56)), np.float32(f64(args + 64))
-    cache = word(ctx, 7) + 8 * CACHE_WORDS * word(args, 2)
-    ring, row, group, wide = word(cache, 2), word(cache, 3), heads // kv_heads, (e + 15) // 16 * 16
-    start, position = (word(word(ctx, 2), t) * kv_heads + head) * ring, word(word(ctx, 1), t)
-    tile_k = scratch
-    tile_v = tile_k + 4 * TILE * e
-    s = tile_v + 4 * TILE * wide
-    o = s + 4 * TILE
-    state = o + 4 * wide * n * group  # maximum and sum per query
-    for i in range(n * group):
-        set_f32(state + 8 * i, MINUS_INF)
-        set_f32(state + 8 * i + 4, ZERO)
-        for j in range(0, wide, 16):
-            vstore(o + 4 * (wide * i + j), splat(ZERO))
-    lowest = max(0, position - window + 1) if window else 0
-    highest = position + n - 1
-    for base in range(lowest // TILE * TILE, highest + 1, TILE):
-        at = row * (start + base % ring)
-        load_tile(word(cache, 0) + at, word(cache, 1) + at, row, e, kind, max(lowest - base, 0),
-                  min(highest - base, TILE - 1), tile_k, tile_v)  # fmt: skip
-        for i in range(n * group):
-            p = position + i // group
-            low = max(p - window + 1 - base, 0) if window else 0
-            high = min(p - base, TILE - 1)
-            if low > high:
-                continue
-            scores(q + 4 * e * ((t + i // group) * heads + head * group + i % group), tile_k, e, s)
-            before = f32(state + 8 * i)
-            most, total = soften(s, low, high, scale, cap, before)
-            shrink = vtop(vexp(splat(before) - splat(most)))
-            set_f32(state + 8 * i, most)
-            set_f32(state + 8 * i + 4, f32(state + 8 * i + 4) * shrink + total)
-            weigh(s, low, high, tile_v, wide, shrink, o + 4 * wide * i)
-    for i in range(n * group):
-        target = out + 4 * e * ((t + i // group) * heads + head * group + i % group)
-        total = f32(state + 8 * i + 4)
-        for j in range(e):
-            set_f32(target + 4 * j, f32(o + 4 * (wide * i + j)) / total)
+        head, run = item % heads, word(ctx, RUNS) + 16 * (item // heads)
+        t, n = word(run, 0), word(run, 1)
+        position, count, at = word(word(ctx, 1), t), n * group, step * t + 4 * e * group * head
+        state = queries + 8 * across * count  # maximum and sum per query
+        fetch_queries(buffer(args, 0) + at, step, e, group, count, queries, state)
+        start = (word(word(ctx, 2), t) * heads + head) * word(cache, 2)
+        for base in range(lowest(position, window, 0) // TILE * TILE, position + n, TILE):
+            row, low = word(cache, 3) * (start + base % word(cache, 2)), lowest(position, window, base)
+            fetch_tile(word(ctx, LOAD), word(cache, 0) + row, word(cache, 1) + row, word(cache, 3), e, low,
+                       highest(position + n - 1, base) - low + 1, scratch)  # fmt: skip
+            i = 0
+            while i < count:
+                p = position + i // group
+                low, high, m = lowest(p, window, base), highest(p, base), 1
+                while m < GROUP and i + m < count:  # neighbours that see the same
+                    p = position + (i + m) // group
+                    if lowest(p, window, base) != low or highest(p, base) != high:
+                        break
+                    m += 1
+                if low <= high:
+                    meet(queries + 4 * across * i, 4 * across * count, m, low, high, e, scale, cap, scratch, state + 8 * i)
+                i += m
+        put_outputs(queries + 4 * across * count, state, buffer(args, 1) + at, step, e, group, count)

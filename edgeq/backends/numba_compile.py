@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from llvmlite import binding  # type: ignore[import-untyped,unused-ignore]
 from numba import types
 from numba.core import config as numba_config
+from numba.core.codegen import get_host_cpu_features
 
 from edgeq.errors import BackendError
 
@@ -28,8 +28,10 @@ _COMPILED: dict[tuple[str, str], Any] = {}
 
 @cache
 def host_features() -> frozenset[str]:
-    """Features of this processor as LLVM names them."""
-    return frozenset(name for name, has in binding.get_host_cpu_features().items() if has)
+    """Features that code is made for, as LLVM names them: of this processor, or what NUMBA_CPU_FEATURES says."""
+    asked = numba_config.CPU_FEATURES  # type: ignore[attr-defined,unused-ignore]
+    text = get_host_cpu_features() if asked is None else asked
+    return frozenset(feature[1:] for feature in text.split(",") if feature.startswith("+"))
 
 
 def check_host() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from edgeq import ops, quants
 from edgeq.backends import numba_attend as attention
 from edgeq.backends import numba_kernels as kernels
+from edgeq.backends import numba_linear as linears
 from edgeq.backends import numba_unpack as unpack
 from edgeq.backends.base import WeightSource
 from edgeq.backends.numba_compile import address, array_address
@@ -23,14 +24,26 @@ from edgeq.ops import NONE
 from edgeq.passes.place import place
 from edgeq.program import Program
 
-TOKENS, OUTPUTS, ONCE, BLOCKS = np.eye(4, dtype=np.int64)  # items per T, per N, in all, per block of tokens
+# What the items of a phase count: tokens, outputs, or runs of tokens of the step; for linears of tokens,
+# and of outputs, rows and one where these are few, vectors of 16 and one where they are many.
+TOKENS, OUTPUTS, RUNS, *_LINEAR = np.eye(11, dtype=np.int64)
+FEW_ROWS, FEW, MANY_LANES, MANY = (dict(zip((False, True), _LINEAR[i::4])) for i in range(4))
 CTX_T, CTX_N = 32, 40
-ADD, SOFTCAP, SCALE = 0, 3, 4  # kinds of `elementwise`; 1 + act lies between
+GATES = {ops.Act.SILU: kernels.silu_gate, ops.Act.GELU: kernels.gelu_gate}
+
+
+def counts(tokens: int, outputs: int, runs: int, few: int) -> Any:
+    """What the items of a phase count in a step, int64 [11]; linears of up to `few` rows take them for few."""
+    out = [tokens, outputs, runs]
+    for n in (tokens, outputs):
+        lanes = -(-n // linears.LANES) * linears.LANES // 16
+        out += [n, 1, 0, 0] if n <= few else [0, 0, lanes, 1]
+    return np.array(out, np.int64)
 
 
 @dataclass
 class Phase:
-    """`items`: factors of T, N, 1, ⌈T / BLOCK⌉. `claim`: items taken at a time. `wait`: for all threads, after it."""
+    """`items`: how many of what `counts` gives. `claim`: items taken at a time. `wait`: for all threads, after it."""
 
     kernel: Callable[..., None]
     args: list[int | float]
@@ -54,8 +67,13 @@ class Matrix:
         return self.name in unpack.FLOATS
 
     @property
-    def blocks(self) -> int:
-        return 0 if self.floats else self.width // quants.FORMATS[self.name].block
+    def kind(self) -> int:
+        """Of `floats_of`."""
+        return 2 if self.floats else int(self.name in unpack.HALVES)
+
+    @property
+    def block(self) -> int:
+        return quants.FORMATS[self.name].block
 
 
 class Plan:
@@ -70,12 +88,13 @@ class Plan:
         self.scratch = 256
         self.phases: list[Phase] = []
         self._kept: list[Any] = []
-        self._rounded = NONE  # the buffer whose rounded form is at hand
+        self._rounded = self._lanes = NONE  # the buffers whose rounded form, and whose form in lanes, are at hand
+        self._last: dict[Any, Phase] = {}  # the last linear for few rows, and for many
         k = max((program.buffers[h].width for h in self._matrix_inputs()), default=0)
         temps = [self._temps(op) for op in program.ops]
         first = max((t[0] for t in temps), default=0), max((t[1] for t in temps), default=0)
         # rounded activations (q, scales and sums of 32, of 16) and what fused ops need between their parts
-        sizes = [2 * k, *[4 * self._padded(k // 32)] * 2, *[4 * self._padded(k // 16)] * 2, 4 * first[0], 4 * first[1]]
+        sizes = [4 * k, *[4 * self._padded(k // 32)] * 2, *[4 * self._padded(k // 16)] * 2, 4 * first[0], 4 * first[1]]
         self.q, self.scale32, self.sum32, self.scale16, self.sum16, self.temp, self.other = (
             self._extra(n) for n in sizes
         )
@@ -86,15 +105,21 @@ class Plan:
             MAKE[type(op)](self, op)
             if self._rounded in op.handles("Out"):
                 self._rounded = NONE
-        self._rounded = NONE
+            if self._lanes in op.handles("Out"):
+                self._lanes = NONE
+
+    @staticmethod
+    def room(tokens: int) -> int:
+        """Rows that buffers have for a step of so many tokens: whole lanes."""
+        return -(-tokens // linears.LANES) * linears.LANES
 
     def table(self) -> tuple[Any, Any]:
-        """Words of the phases, int64 [phases, PHASE], and what their items count, int64 [phases, 4]."""
+        """Words of the phases but their kernels, int64 [phases, PHASE], and what their items count, [phases, 11]."""
         rows = []
         for p in self.phases:
             words = self._keep(np.array([self._word(x) for x in p.args], np.int64))
-            rows.append([address(p.kernel), array_address(words), 0, p.claim, int(p.wait), 0])
-        items = np.array([p.items for p in self.phases]).reshape(-1, 4)
+            rows.append([0, array_address(words), 0, p.claim, int(p.wait), 0])
+        items = np.array([p.items for p in self.phases]).reshape(-1, len(TOKENS))
         return np.array(rows, np.int64).reshape(-1, kernels.PHASE), items
 
     @staticmethod
@@ -165,26 +190,41 @@ class Plan:
         return self.phases[-1]
 
     def linear(self, x: int, weight: int, bias: int, out: int, residual: int = NONE, together: bool = False) -> None:
-        """Rounds x if that is not yet done; `together`: does not depend on the phase before, a linear of the same x."""
-        m = self.matrix(weight)
-        items, count = self.items_of(x)
+        """Phases for few rows and for many; in a step those of the other kind have no items. `together`: this does not
+        depend on the linear before, which has the same x."""
+        m, outputs = self.matrix(weight), self.program.buffers[x].outputs
+        halves = m.name in unpack.HALVES
+        args = [m.data, m.row, m.width, *self.unpacker(m), self.vector(bias), self.at(residual), self.at(out), m.rows,
+                m.width // m.block, int(halves), int(m.name in unpack.MINS), CTX_N if outputs else CTX_T]  # fmt: skip
+        self.scratch = max(self.scratch, linears.scratch(m.width))
+        self._few(x, m, args, outputs, together)
+        self._many(x, m, args, outputs, together)
+
+    def _few(self, x: int, m: Matrix, args: list[int], outputs: bool, together: bool) -> None:
         if not m.floats and self._rounded != x:
             places = (self.q, self.scale32, self.sum32, self.scale16, self.sum16)
-            self.add(kernels.round_rows, [self.at(x), m.width, *map(self.at, places)], items)
+            self.add(linears.round_rows, [self.at(x), m.width, *map(self.at, places)], FEW_ROWS[outputs])
             self._rounded = x
         elif together:
-            self.phases[-1].wait = False
-        halves = m.name in unpack.HALVES
-        scales = (self.scale16, self.sum16) if halves else (self.scale32, self.sum32)
-        padded = self._padded(m.width // (16 if halves else 32))
-        self.scratch = max(self.scratch, 4 * m.width + 4 * 6 * padded + 64)
-        self.add(
-            kernels.float_linear if m.floats else kernels.linear,
-            [m.data, m.row, m.width, *self.unpacker(m), self.vector(bias), self.at(residual), self.at(out), m.rows,
-             m.blocks, int(halves), int(m.name in unpack.MINS), count, self.at(x if m.floats else self.q),
-             *map(self.at, scales)],
-            m.rows * ONCE, max(4, min(64, m.rows // (4 * self.threads))),
+            self._last["few"].wait = False
+        scales = (self.scale16, self.sum16) if m.name in unpack.HALVES else (self.scale32, self.sum32)
+        self._last["few"] = self.add(
+            linears.float_linear if m.floats else linears.linear,
+            [*args, self.at(x if m.floats else self.q), *map(self.at, scales)],
+            m.rows * FEW[outputs], max(4, min(64, m.rows // (4 * self.threads))),
         )  # fmt: skip
+
+    def _many(self, x: int, m: Matrix, args: list[int], outputs: bool, together: bool) -> None:
+        if self._lanes != x:
+            self.add(linears.lay_lanes, [self.at(x), m.width, self.at(self.q), args[-1]], MANY_LANES[outputs])
+            self._lanes = x
+        elif together:
+            self._last["many"].wait = False
+        rows = linears.panel_rows(m.rows, self.threads)
+        words = [rows, m.block, m.row // (m.width // m.block), m.kind]
+        self._last["many"] = self.add(
+            linears.panel_linear, [*args, self.at(self.q), *words], -(-m.rows // rows) * MANY[outputs]
+        )
 
     def norm(
         self, x: int, weight: int, out: int, n: int, width: int, eps: float, items: Any, residual: int = NONE
@@ -200,17 +240,16 @@ class Plan:
         c = self.program.caches[cache]
         self.add(attention.kv_write, [self.at(k), self.at(v), cache, c.kv_heads, c.head_dim], c.kv_heads * TOKENS)
 
-    def elementwise(self, kind: int, x: int, y: int, out: int, cap: float = 1.0) -> None:
+    def elementwise(self, kernel: Callable[..., None], x: int, y: int, out: int, number: float = 0.0) -> None:
         items, _ = self.items_of(out)
-        self.scratch = max(self.scratch, 128)
-        self.add(kernels.elementwise, [self.at(x), self.at(y), self.at(out), self.widths[out], kind, float(cap)], items)
+        self.add(kernel, [self.at(x), self.at(y), self.at(out), self.widths[out], float(number)], items)
 
 
 def embed(p: Plan, op: ops.Embed) -> None:
     m = p.matrix(op.table)
-    p.scratch = max(p.scratch, 6 * m.width + 64)
-    p.add(kernels.embed, [m.data, m.row, m.width, *p.unpacker(m), p.at(op.out), m.blocks, int(m.name in unpack.HALVES),
-                          int(m.name in unpack.MINS), float(op.scale)], TOKENS)  # fmt: skip
+    p.scratch = max(p.scratch, linears.unpacked(m.width))
+    p.add(kernels.embed, [m.data, m.row, m.width, *p.unpacker(m), p.at(op.out), m.width // m.block, m.kind,
+                          float(op.scale)], TOKENS)  # fmt: skip
 
 
 def rope_table(p: Plan, op: ops.RopeTable) -> None:
@@ -219,10 +258,9 @@ def rope_table(p: Plan, op: ops.RopeTable) -> None:
 
 def attend(p: Plan, op: ops.Attend) -> None:
     c = p.program.caches[op.cache]
-    wide, queries = -(-c.head_dim // 16) * 16, attention.BLOCK * op.heads // c.kv_heads
-    p.scratch = max(p.scratch, 4 * (attention.TILE * (c.head_dim + wide + 1) + queries * (wide + 2)))
-    p.add(attention.attend, [p.at(op.q), p.at(op.out), op.cache, c.kv_heads, c.head_dim, op.heads, c.window,
-                             float(op.scale), float(op.softcap)], c.kv_heads * BLOCKS)  # fmt: skip
+    p.scratch = max(p.scratch, attention.scratch(c.head_dim, op.heads // c.kv_heads))
+    p.add(attention.attend, [p.at(op.q), p.at(op.out), op.cache, c.kv_heads, c.head_dim, op.heads, c.window or 1 << 40,
+                             float(op.scale), float(op.softcap)], c.kv_heads * RUNS)  # fmt: skip
 
 
 def rms_norm(p: Plan, op: ops.RmsNorm) -> None:
@@ -237,7 +275,7 @@ def norm_add(p: Plan, op: ops.NormAdd) -> None:
 def gate_up(p: Plan, op: ops.GateUp) -> None:
     p.linear(op.x, op.gate, NONE, op.out)
     p.linear(op.x, op.up, NONE, p.temp, together=True)
-    p.elementwise(1 + op.act, op.out, p.temp, op.out)
+    p.elementwise(GATES[op.act], op.out, p.temp, op.out)
 
 
 def qkv(p: Plan, op: ops.Qkv) -> None:
@@ -262,7 +300,7 @@ def scale(p: Plan, op: ops.Scale) -> None:
     else:
         tensor = p.weights[ref.name]
         factor = float(quants.dequantize(tensor.data, tensor.format).reshape(-1)[0])
-    p.elementwise(SCALE, op.x, op.x, op.out, factor)
+    p.elementwise(kernels.scale, op.x, op.x, op.out, factor)
 
 
 def take_rows(p: Plan, op: ops.TakeRows) -> None:
@@ -277,10 +315,10 @@ MAKE: dict[type[ops.Op], Callable[[Plan, Any], object]] = {
     ops.Rope: lambda p, op: p.rope(op.x, op.table, op.out, p.widths[op.x] // op.head_dim, op.head_dim, op.style),
     ops.KvWrite: lambda p, op: p.kv_write(op.k, op.v, op.cache),
     ops.Attend: attend,
-    ops.Glu: lambda p, op: p.elementwise(1 + op.act, op.gate, op.up, op.out),
-    ops.Add: lambda p, op: p.elementwise(ADD, op.a, op.b, op.out),
+    ops.Glu: lambda p, op: p.elementwise(GATES[op.act], op.gate, op.up, op.out),
+    ops.Add: lambda p, op: p.elementwise(kernels.add, op.a, op.b, op.out),
     ops.Scale: scale,
-    ops.Softcap: lambda p, op: p.elementwise(SOFTCAP, op.x, op.x, op.out, op.cap),
+    ops.Softcap: lambda p, op: p.elementwise(kernels.softcap, op.x, op.x, op.out, op.cap),
     ops.TakeRows: take_rows,
     ops.NormAdd: norm_add,
     ops.LinearAdd: lambda p, op: p.linear(op.x, op.weight, op.bias, op.out, op.residual),

@@ -8,6 +8,8 @@ import numpy as np
 
 from edgeq import quants
 from edgeq.backends.base import KV_TYPES, State, ring_size
+from edgeq.backends.numba_compile import address
+from edgeq.backends.numba_kv import LOAD, STORE
 from edgeq.errors import MemoryLimitError, UsageError, shown
 from edgeq.program import CacheSpec, Program
 
@@ -32,6 +34,7 @@ class NumbaState(State):
                 "a smaller context or a quantized KV type needs less"
             ) from None
         words = [(k.ctypes.data, v.ctypes.data, ring, k.shape[3]) for (k, v), ring in zip(self.arrays, self.rings)]
+        self.kernels = [address(kernels[kv_type]) for kernels in (STORE, LOAD)]
         self.words = np.array(words, np.int64).reshape(-1, 4)  # what kernels read of a cache
 
     @property

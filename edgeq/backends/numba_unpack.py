@@ -22,7 +22,6 @@ from edgeq.backends.numba_vectors import (
     half_of,
     i8,
     nibbles,
-    njit,
     set_f32,
     set_u8,
     shifted8,
@@ -41,6 +40,7 @@ from edgeq.backends.numba_vectors import (
     wstore,
     wtable,
 )  # fmt: skip
+from edgeq.backends.numba_verbs import njit
 
 HALVES = frozenset(("Q2_K", "Q3_K", "Q6_K", "IQ2_XS", "IQ2_S", "IQ1_M", "NVFP4"))
 MINS = frozenset(("Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"))

@@ -1,4 +1,4 @@
-"""Vector verbs for kernels in Numba: addresses, 16 lanes of float32 or int32, 32 weights of int8.
+"""Verbs for kernels in Numba: addresses, 16 lanes of float32 or int32, 32 weights of int8.
 
 Vectors have one width on every processor; LLVM splits them where registers are narrower. Loads need no alignment.
 Nothing here may be reordered: no fast-math flag is set, so sums have the order in which kernels write them.
@@ -7,60 +7,15 @@ Nothing here may be reordered: no fast-math flag is set, so sums have the order 
 # mypy: disable-error-code="import-untyped,no-untyped-call,misc,unused-ignore"
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from edgeq.backends.numba_compile import host_features
-
-I8, I16, I32, I64, HALF, FLOAT = (
-    ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.HalfType(), ir.FloatType(),
-)  # fmt: skip
-
-
-class Lanes(types.Type):
-    """A vector as a Numba type; `IR` says which."""
-
-
-VF, VI, W = Lanes("f32x16"), Lanes("i32x16"), Lanes("i8x32")
-IR = {VF: ir.VectorType(FLOAT, 16), VI: ir.VectorType(I32, 16), W: ir.VectorType(I8, 32)}
-P, F = types.int64, types.float32  # an address or integer, and a float
-
-
-@register_model(Lanes)
-class LanesModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, fe_type: Any) -> None:
-        super().__init__(manager, fe_type, IR[fe_type])
-
-
-def verb(result: Any, *given: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Makes an emitter (builder, *values) → value a function that kernels call. `result` void: it returns nothing."""
-
-    def make(emit: Callable[..., Any]) -> Any:
-        sig = result(*given)
-
-        def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
-            value = emit(builder, *args)
-            return context.get_dummy_value() if result is types.void else value
-
-        typers: list[Callable[..., Any]] = [
-            lambda ctx: (sig, codegen), lambda ctx, a: (sig, codegen), lambda ctx, a, b: (sig, codegen),
-            lambda ctx, a, b, c: (sig, codegen), lambda ctx, a, b, c, d: (sig, codegen),
-            lambda ctx, a, b, c, d, e: (sig, codegen), lambda ctx, a, b, c, d, e, f: (sig, codegen),
-            lambda ctx, a, b, c, d, e, f, g: (sig, codegen),
-        ]  # fmt: skip
-        typer = typers[len(given)]
-        typer.__name__ = emit.__name__
-        return intrinsic(typer)
-
-    return make
+from edgeq.backends.numba_verbs import FLOAT, HALF, I8, I16, I32, I64, IR, VF, VI, D, F, P, Value, W, builder, traced, verb
 
 
 def vector(element: Any, lanes: int) -> Any:
@@ -103,6 +58,17 @@ def elementary(b: Any, name: str, *given: Any) -> Any:
     return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}.v16f32"), given)
 
 
+def masked(b: Any, what: str, p: Any, n: Any, *stored: Any) -> Any:
+    """The first n of 16 floats, in memory at p: the others are neither read nor written."""
+    lane = constant(list(range(16)), I32)
+    short = b.select(b.icmp_signed("<", n, ir.Constant(I64, 16)), n, ir.Constant(I64, 16))
+    mask = b.icmp_signed("<", lane, broadcast(b, b.trunc(short, I32), 16))
+    place = b.inttoptr(p, IR[VF].as_pointer())
+    given = (*stored, place, ir.Constant(I32, 1), mask, *([] if stored else [ir.Constant(IR[VF], None)]))
+    kind = ir.FunctionType(ir.VoidType() if stored else IR[VF], [x.type for x in given])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.{what}.v16f32.p0"), given)
+
+
 def larger(b: Any, x: Any, y: Any) -> Any:
     return b.select(b.fcmp_ordered(">", x, y), x, y)
 
@@ -116,11 +82,13 @@ u32 = verb(P, P)(lambda b, p: b.zext(load(b, p, I32), I64))
 i32 = verb(P, P)(lambda b, p: b.sext(load(b, p, I32), I64))
 i64 = verb(P, P)(lambda b, p: load(b, p, I64))
 f32 = verb(F, P)(lambda b, p: load(b, p, FLOAT))
-f64 = verb(types.float64, P)(lambda b, p: load(b, p, ir.DoubleType()))
+f64 = verb(D, P)(lambda b, p: load(b, p, IR[D]))
 half = verb(F, P)(lambda b, p: b.fpext(load(b, p, HALF), FLOAT))
 half_of = verb(F, P)(lambda b, bits: b.fpext(b.bitcast(b.trunc(bits, I16), HALF), FLOAT))
 float_of = verb(F, P)(lambda b, bits: b.bitcast(b.trunc(bits, I32), FLOAT))
+word = verb(P, P, P)(lambda b, p, i: load(b, b.add(p, b.mul(i, ir.Constant(I64, 8))), I64))  # word i from p on
 set_u8 = verb(types.void, P, P)(lambda b, p, x: store(b, p, b.trunc(x, I8)))
+set_word = verb(types.void, P, P, P)(lambda b, p, i, x: store(b, b.add(p, b.mul(i, ir.Constant(I64, 8))), x))
 set_f32 = verb(types.void, P, F)(lambda b, p, x: store(b, p, x))
 set_half = verb(types.void, P, F)(lambda b, p, x: store(b, p, b.fptrunc(x, HALF)))
 
@@ -130,6 +98,8 @@ vload = verb(VF, P)(lambda b, p: load(b, p, IR[VF]))
 vstore = verb(types.void, P, VF)(lambda b, p, x: store(b, p, x))
 vload_half = verb(VF, P)(lambda b, p: b.fpext(load(b, p, vector(HALF, 16)), IR[VF]))
 vstore_half = verb(types.void, P, VF)(lambda b, p, x: store(b, p, b.fptrunc(x, vector(HALF, 16))))
+vload_some = verb(VF, P, P)(lambda b, p, n: masked(b, "load", p, n))  # n lanes, up to 16; zeros behind them
+vstore_some = verb(types.void, P, VF, P)(lambda b, p, x, n: masked(b, "store", p, n, x))
 splat = verb(VF, F)(lambda b, x: broadcast(b, x, 16))
 vabs = verb(VF, VF)(lambda b, x: elementary(b, "fabs", x))
 vround = verb(VF, VF)(lambda b, x: elementary(b, "rint", x))  # ties to even
@@ -141,6 +111,13 @@ vint = verb(VI, VF)(lambda b, x: b.fptosi(x, IR[VI]))
 vfloat = verb(VF, VI)(lambda b, x: b.sitofp(x, IR[VF]))
 isum = verb(P, VI)(lambda b, x: b.sext(fold(b, x, lambda u, v: b.add(u, v)), I64))
 istore16 = verb(types.void, P, VI)(lambda b, p, x: store(b, p, b.trunc(x, vector(I16, 16))))
+number = verb(F, P)(lambda b, n: b.sitofp(n, FLOAT))
+fmax = verb(F, F, F)(larger)
+nonzero = verb(P, F)(lambda b, x: b.zext(b.fcmp_unordered("!=", x, ir.Constant(FLOAT, 0.0)), I64))
+imin = verb(P, P, P)(lambda b, x, y: b.select(b.icmp_signed("<", x, y), x, y))
+imax = verb(P, P, P)(lambda b, x, y: b.select(b.icmp_signed(">", x, y), x, y))
+first_of = verb(F, VF)(lambda b, x: b.extract_element(x, ir.Constant(I32, 0)))
+if_less = verb(P, P, P, P, P)(lambda b, x, y, yes, no: b.select(b.icmp_signed("<", x, y), yes, no))
 iota = verb(VF)(lambda b: constant([float(i) for i in range(16)], FLOAT))
 
 
@@ -154,6 +131,41 @@ def vload_bf16(b: Any, p: Any) -> Any:
 def fma(b: Any, x: Any, y: Any, z: Any) -> Any:
     """x·y + z, rounded once where the processor can."""
     return elementary(b, "fmuladd", x, y, z)
+
+
+@traced(P, P, P)
+def buffer(args: Any, i: Any) -> Any:
+    """Address of a buffer: word i holds the place of the address, which changes from step to step."""
+    return i64(word(args, i))
+
+
+def turned(rows: list[Any]) -> list[Any]:
+    """In traced verbs: the columns of 16 vectors."""
+    rows, b = [row.code for row in rows], builder()
+    for d in (1, 2, 4, 8):  # blocks of d rows and d columns change places
+        low = [i if not i & d else 16 + i - d for i in range(16)]
+        high = [i + d if not i & d else 16 + i for i in range(16)]
+        for i in range(16):
+            if not i & d:
+                pair = rows[i], rows[i + d]
+                rows[i], rows[i + d] = shuffle(b, *pair, low), shuffle(b, *pair, high)
+    return [Value(VF, row) for row in rows]
+
+
+@traced(types.void, P, P, P, P)
+def transpose16(source: Any, step: Any, target: Any, apart: Any) -> None:
+    """16 rows of 16 floats, `step` bytes apart, become the columns of rows `apart` bytes apart."""
+    for i, row in enumerate(turned([vload(source + step * i) for i in range(16)])):
+        vstore(target + apart * i, row)
+
+
+@verb(F, F, P, D)
+def inverse_root(b: Any, total: Any, n: Any, eps: Any) -> Any:
+    """1 / √(total / n + eps), rounded once."""
+    mean = b.fadd(b.fdiv(b.fpext(total, IR[D]), b.sitofp(n, IR[D])), eps)
+    kind = ir.FunctionType(IR[D], [IR[D]])
+    root = b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.sqrt.f64"), [mean])
+    return b.fptrunc(b.fdiv(ir.Constant(IR[D], 1.0), root), FLOAT)
 
 
 @verb(VF, F, F)
@@ -271,30 +283,6 @@ def dot(b: Any, w: Any, x: Any) -> Any:
     return b.add(*(shuffle(b, product, product, list(range(odd, 32, 2))) for odd in (0, 1)))
 
 
-# --- arithmetic ------------------------------------------------------------------------------------------------------
-
-
-def _arithmetic(symbol: Any, on_floats: str | None, on_weights: str | None) -> None:
-    kinds = [(VF, on_floats), (W, on_weights)]
-
-    class Typing(ConcreteTemplate):
-        key = symbol
-        cases = [signature(kind, kind, kind) for kind, name in kinds if name]  # noqa: RUF012
-
-    infer_global(symbol)(Typing)
-
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return getattr(builder, str(dict(kinds)[sig.return_type]))(*args)
-
-    lower_builtin(symbol, Lanes, Lanes)(lower)
-
-
-_arithmetic(operator.add, "fadd", "add")
-_arithmetic(operator.sub, "fsub", "sub")
-_arithmetic(operator.mul, "fmul", None)
-_arithmetic(operator.truediv, "fdiv", None)
-_arithmetic(operator.or_, None, "or_")
-
 # --- between threads, and calls by address ---------------------------------------------------------------------------
 
 
@@ -327,8 +315,6 @@ def _call(b: Any, function: Any, *args: Any) -> None:
 
 
 call0 = verb(types.void, P)(_call)  # void f(void), by its address
+call3 = verb(types.void, *[P] * 4)(_call)
 call5 = verb(types.void, *[P] * 6)(_call)
 call6 = verb(types.void, *[P] * 7)(_call)
-# for parts of kernels: nothing calls them from Python
-BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-njit = numba.njit(error_model="numpy", **BARE)

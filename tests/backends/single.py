@@ -79,14 +79,16 @@ def variant(by: str | Runner) -> str:
 
 
 BLOCK = {"scalar": 8, "avx2": 16, "avx512vnni": 32, "neon": 16, "neondot": 8}  # tokens that choose together
-ROWS = 16  # up to so many tokens, and always in numba, every activation has both bytes
+ROWS = 16  # up to so many tokens, every activation has both bytes
 
 
 def seen(x: np.ndarray, by: str | Runner) -> np.ndarray:
-    """The activations [T, K] as `by` rounds them for its integer products."""
+    """The activations [T, K] as `by` rounds them for its integer products; numba's of many tokens are of floats."""
     x = x.astype(np.float32)
-    if len(x) <= ROWS or variant(by) == "numba":
+    if len(x) <= ROWS:
         return rounded(x)
+    if variant(by) == "numba":
+        return x
     return bf16(x) if variant(by) == "amx" else packed(x, BLOCK[variant(by)])
 
 
