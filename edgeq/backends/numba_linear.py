@@ -30,6 +30,7 @@ from edgeq.backends.numba_vectors import (
     set_f32,
     splat,
     split2,
+    totals,
     transpose16,
     turned,
     vabs,
@@ -71,7 +72,7 @@ UNPACKED = unpacked(CHUNK)
 
 def scratch(width: int) -> int:
     """Bytes of a thread's scratch that linears of so many weights a row need."""
-    few = 4 * width + 24 * (width // 16 + 16) + 128
+    few = 4 * (unpacked(width) + 32) + 16 * (width // 16 + 16) + 64
     many = PANEL * 4 * (CHUNK + TURN) + UNPACKED + 2048
     return max(few, many)
 
@@ -122,84 +123,79 @@ def round32(x, q, scale32, sum32, scale16, sum16):
         set_f32(sum16 + 4 * i, scale * number(s))
 
 
-def of_rows(tokens: int, halves: bool) -> Verb:
-    """A verb: sums of one row w with 1 or 4 tokens, each in two chains of every other group. q of the next token lies
-    `far` bytes on, its factors p (one for every 32 weights, or for every 16) `apart`. Groups are taken in pairs: one
-    behind the last has factors of zero."""
+def sums_of(halves: bool) -> Verb:
+    """A verb: sums of four rows at w, `apart` bytes from each other, with one token, each in two chains of every other
+    group. Their factors lie at p, `far` bytes apart, one for 32 weights or for 16. Groups are taken in pairs: one behind
+    the last has factors of zero."""
 
-    @traced(types.void, P, P, P, P, P, P, P)
-    def of_row(w, q, far, p, apart, pairs, out):
-        def factor(t: int, g: Any) -> Any:
-            at = p + apart * t + g * (8 if halves else 4)
+    @traced(types.void, *[P] * 7)
+    def sums(w, apart, q, p, far, pairs, out):
+        def factor(r: int, g: Any) -> Any:
+            at = p + far * r + g * (8 if halves else 4)
             return split2(f32(at), f32(at + 4)) if halves else splat(f32(at))
 
         def step(i, *chains):
             made = []
             for odd in (0, 1):
                 g = i * 2 + odd
-                x = wload(w + g * 32)
-                for t in range(tokens):
-                    products = vfloat(dot(x, q + far * t + g * 64))
-                    made.append(fma(products, factor(t, g), chains[odd * tokens + t]))
+                for r in range(4):
+                    products = vfloat(dot(wload(w + apart * r + g * 32), q + g * 64))
+                    made.append(fma(products, factor(r, g), chains[4 * odd + r]))
             return made
 
-        chains = repeat(pairs, step, *[splat(ZERO)] * (2 * tokens))
-        for t in range(tokens):
-            set_f32(out + 4 * t, vsum(chains[t] + chains[tokens + t]))
+        chains = repeat(pairs, step, *[splat(ZERO)] * 8)
+        for r, total in enumerate(totals([chains[r] + chains[4 + r] for r in range(4)])):
+            set_f32(out + 4 * r, total)
 
-    return of_row
-
-
-one_of_32, four_of_32 = of_rows(1, False), of_rows(4, False)
-one_of_16, four_of_16 = of_rows(1, True), of_rows(4, True)
+    return sums
 
 
-@traced(types.void, P, P, P, P, P, P, P, P)
-def factors(s, m, scale, total, padded, mins, p, out):
+sums_of_32, sums_of_16 = sums_of(False), sums_of(True)
+
+
+@traced(types.void, *[P] * 8)
+def factors(s, m, scale, total, vectors, mins, p, out):
     """Scales of weights times those of activations into p; the sum of mins times sums of activations, where there are
     mins, into out."""
-    repeat(padded, lambda g: vstore(p + g * 64, vload(s + g * 64) * vload(scale + g * 64)))
-    acc = repeat(padded * mins, lambda g, acc: [fma(vload(m + g * 64), vload(total + g * 64), acc)], splat(ZERO))
+    repeat(vectors, lambda g: vstore(p + g * 64, vload(s + g * 64) * vload(scale + g * 64)))
+    acc = repeat(vectors * mins, lambda g, acc: [fma(vload(m + g * 64), vload(total + g * 64), acc)], splat(ZERO))
     set_f32(out, vsum(acc[0]))
 
 
 def linear(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
     """Rows of weights with rounded activations. args: data, bytes of a row, K, unpack, its tables, bias, residual, out,
     rows, blocks of a row, scales of 16 (or 32), mins, offset of the token count in ctx, q, scales, sums."""
-    k, blocks, width = word(args, 2), word(args, 9), word(args, 8)
-    halves, tokens = word(args, 10), word(ctx + word(args, 12), 0)
-    q, scale, total = buffer(args, 13), buffer(args, 14), buffer(args, 15)
-    bias, residual, target = word(args, 5), buffer(args, 6), buffer(args, 7)
-    pairs, padded = (k // 32 + 1) // 2, ((2 * k if halves else k) // 32 + 15) // 16
-    w, s = scratch, scratch + k + 32
-    m, p, out = s + 64 * padded, s + 128 * padded, s + 384 * padded
-    vstore(s + 64 * (padded - 1), splat(ZERO))
-    vstore(m + 64 * (padded - 1), splat(ZERO))
-    for row in range(first, last):
-        call6(word(args, 3), word(args, 0) + row * word(args, 1), blocks, w, s, m, word(args, 4))
-        t = 0
-        while t < tokens:
-            n = 4 if tokens - t >= 4 else 1
-            for i in range(n):
-                at = 64 * padded * (t + i)
-                factors(s, m, scale + at, total + at, padded, word(args, 11), p + 64 * padded * i, out + 16 + 4 * i)
-            x = q + 2 * k * t
-            if n == 4 and halves:
-                four_of_16(w, x, 2 * k, p, 64 * padded, pairs, out)
-            elif n == 4:
-                four_of_32(w, x, 2 * k, p, 64 * padded, pairs, out)
-            elif halves:
-                one_of_16(w, x, 2 * k, p, 64 * padded, pairs, out)
+    k, halves, scale, total = word(args, 2), word(args, 10), buffer(args, 14), buffer(args, 15)
+    bias, residual = word(args, 5), buffer(args, 6)
+    pairs, vectors = (k // 32 + 1) // 2, ((2 * k if halves else k) // 32 + 15) // 16
+    area = k + 32 + 128 * vectors  # of one row: weights, scales, mins
+    p, out = scratch + 4 * area, scratch + 4 * area + 256 * vectors
+    for row in range(first, last, 4):
+        rows = imin(4, last - row)
+        for r in range(rows):
+            w = scratch + area * r
+            s = w + k + 32
+            vstore(s + 64 * (vectors - 1), splat(ZERO))
+            vstore(s + 64 * (2 * vectors - 1), splat(ZERO))
+            call6(word(args, 3), word(args, 0) + (row + r) * word(args, 1), word(args, 9), w, s, s + 64 * vectors,
+                  word(args, 4))  # fmt: skip
+        for t in range(word(ctx + word(args, 12), 0)):
+            at, q = 64 * vectors * t, buffer(args, 13) + 2 * k * t
+            for r in range(rows):
+                s = scratch + area * r + k + 32
+                factors(s, s + 64 * vectors, scale + at, total + at, vectors, word(args, 11), p + 64 * vectors * r,
+                        out + 16 + 4 * r)  # fmt: skip
+            if halves:
+                sums_of_16(scratch, area, q, p, 64 * vectors, pairs, out)
             else:
-                one_of_32(w, x, 2 * k, p, 64 * padded, pairs, out)
-            for i in range(n):
-                value = f32(out + 4 * i) + f32(out + 16 + 4 * i)
+                sums_of_32(scratch, area, q, p, 64 * vectors, pairs, out)
+            for r in range(rows):
+                to, value = 4 * (word(args, 8) * t + row + r), f32(out + 4 * r) + f32(out + 16 + 4 * r)
                 if bias:
-                    value = value + f32(bias + 4 * row)
+                    value = value + f32(bias + 4 * (row + r))
                 if residual:
-                    value = value + f32(residual + 4 * (width * (t + i) + row))
-                set_f32(target + 4 * (width * (t + i) + row), value)
-            t += n
+                    value = value + f32(residual + to)
+                set_f32(buffer(args, 7) + to, value)
 
 
 def float_linear(args: int, first: int, last: int, scratch: int, ctx: int) -> None:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from edgeq.backends.numba_vectors import (
     bits,
@@ -20,27 +21,33 @@ from edgeq.backends.numba_vectors import (
     float_of,
     half,
     half_of,
-    i8,
+    ibytes,
+    isigned,
     nibbles,
+    picked,
     set_f32,
     set_u8,
     shifted8,
     signed4,
     signed8,
+    splat,
+    split2,
     u8,
     u16,
     u32,
+    vfloat,
     vload,
     vload_bf16,
     vload_half,
     vstore,
+    vstore_halves,
     wload,
     wset,
     wshl,
     wstore,
     wtable,
 )  # fmt: skip
-from edgeq.backends.numba_verbs import njit
+from edgeq.backends.numba_verbs import P, njit, traced
 
 HALVES = frozenset(("Q2_K", "Q3_K", "Q6_K", "IQ2_XS", "IQ2_S", "IQ1_M", "NVFP4"))
 MINS = frozenset(("Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"))
@@ -122,39 +129,48 @@ def q2_0(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:
             set_u8(w + 64 * i + j, (u8(row + 18 * i + 2 + j // 4) >> 2 * (j % 4) & 3) - 1)
 
 
+@traced(types.void, P, P, P)
+def q2_k_scales(b, s, m):
+    codes = ibytes(b)
+    vstore(s, vfloat(codes & 15) * splat(half(b + 80)))
+    vstore(m, vfloat(codes >> 4) * splat(half(b + 82)) * -1)
+
+
 def q2_k(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:
     for i in range(blocks):
         b = row + 84 * i
-        d, least = half(b + 80), half(b + 82)
-        for j in range(16):
-            set_f32(s + 64 * i + 4 * j, d * F(u8(b + j) & 15))
-            set_f32(m + 64 * i + 4 * j, -(least * F(u8(b + j) >> 4)))
+        q2_k_scales(b, s + 64 * i, m + 64 * i)
         for j in range(8):
             wstore(w + 256 * i + 32 * j, bits(b + 16 + 32 * (j // 4), 2 * (j % 4), 3))
+
+
+@traced(types.void, P, P)
+def q3_k_scales(b, s):
+    """16 times 4 low bits, in 8 bytes, and 2 high ones, in 4 more."""
+    x = ibytes(b + 94)  # from the end of the weights, so as not to read behind the block
+    low = picked(x, [2 + i % 8 for i in range(16)]) >> [4 * (i // 8) for i in range(16)]
+    high = picked(x, [10 + i % 4 for i in range(16)]) >> [2 * (i // 4) for i in range(16)]
+    vstore(s, vfloat((low & 15 | (high & 3) << 4) - 32) * splat(half(b + 108)))
 
 
 def q3_k(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:
     for i in range(blocks):
         b = row + 110 * i
-        d = half(b + 108)
-        for j in range(16):
-            scale = (u8(b + 96 + j % 8) >> 4 * (j // 8) & 15) | (u8(b + 104 + j % 4) >> 2 * (j // 4) & 3) << 4
-            set_f32(s + 64 * i + 4 * j, d * F(scale - 32))
+        q3_k_scales(b, s + 64 * i)
         for j in range(8):
             high = wshl(bits(b, j, 1), 2)
             wstore(w + 256 * i + 32 * j, (bits(b + 32 + 32 * (j // 4), 2 * (j % 4), 3) | high) - wset(4))
 
 
-@njit
-def scales_mins(b, s, m):  # type: ignore[no-untyped-def]
-    """Eight 6-bit scales and mins from the 12 bytes after d and dmin of Q4_K and Q5_K."""
-    d, least = half(b), half(b + 2)
-    for j in range(4):
-        x, y, z = u8(b + 4 + j), u8(b + 8 + j), u8(b + 12 + j)
-        set_f32(s + 4 * j, d * F(x & 63))
-        set_f32(m + 4 * j, -(least * F(y & 63)))
-        set_f32(s + 16 + 4 * j, d * F(z & 15 | x >> 6 << 4))
-        set_f32(m + 16 + 4 * j, -(least * F(z >> 4 | y >> 6 << 4)))
+@traced(types.void, P, P, P)
+def scales_mins(b, s, m):
+    """Eight 6-bit scales and mins from the 12 bytes after d and dmin of Q4_K and Q5_K: four of each in 6 bits of a
+    byte, whose other two belong to the other four; their 4 low bits make up the last bytes."""
+    x = ibytes(b)
+    low = picked(x, [*range(4, 8), *range(12, 16), *range(8, 12), *range(12, 16)]) >> [0] * 12 + [4] * 4
+    high = picked(x, [*range(4, 8), *range(4, 8), *range(8, 12), *range(8, 12)]) >> 6 << 4
+    codes = low & [63, 63, 63, 63, 15, 15, 15, 15] * 2 | high & [0, 0, 0, 0, 48, 48, 48, 48] * 2
+    vstore_halves(s, m, vfloat(codes) * split2(half(b), half(b + 2)) * [*[1] * 8, *[-1] * 8])
 
 
 def q4_k(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:
@@ -177,9 +193,7 @@ def q5_k(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:
 def q6_k(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:
     for i in range(blocks):
         b = row + 210 * i
-        d = half(b + 208)
-        for j in range(16):
-            set_f32(s + 64 * i + 4 * j, d * F(i8(b + 192 + j)))
+        vstore(s + 64 * i, vfloat(isigned(b + 192)) * splat(half(b + 208)))
         for j in range(8):
             part, k = j // 4, j % 4
             low = bits(b + 64 * part + 32 * (k % 2), 4 * (k // 2), 15)

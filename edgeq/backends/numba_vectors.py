@@ -100,6 +100,8 @@ vload_half = verb(VF, P)(lambda b, p: b.fpext(load(b, p, vector(HALF, 16)), IR[V
 vstore_half = verb(types.void, P, VF)(lambda b, p, x: store(b, p, b.fptrunc(x, vector(HALF, 16))))
 vload_some = verb(VF, P, P)(lambda b, p, n: masked(b, "load", p, n))  # n lanes, up to 16; zeros behind them
 vstore_some = verb(types.void, P, VF, P)(lambda b, p, x, n: masked(b, "store", p, n, x))
+vstore_halves = verb(types.void, P, P, VF)(lambda b, p, q, x: [  # lanes 0-7 to p, 8-15 to q
+    store(b, to, shuffle(b, x, x, list(range(at, at + 8)))) for to, at in ((p, 0), (q, 8))])  # fmt: skip
 splat = verb(VF, F)(lambda b, x: broadcast(b, x, 16))
 vabs = verb(VF, VF)(lambda b, x: elementary(b, "fabs", x))
 vround = verb(VF, VF)(lambda b, x: elementary(b, "rint", x))  # ties to even
@@ -109,6 +111,8 @@ vsum = verb(F, VF)(lambda b, x: fold(b, x, lambda u, v: b.fadd(u, v)))
 vtop = verb(F, VF)(lambda b, x: fold(b, x, lambda u, v: larger(b, u, v)))
 vint = verb(VI, VF)(lambda b, x: b.fptosi(x, IR[VI]))
 vfloat = verb(VF, VI)(lambda b, x: b.sitofp(x, IR[VF]))
+ibytes = verb(VI, P)(lambda b, p: b.zext(load(b, p, vector(I8, 16)), IR[VI]))
+isigned = verb(VI, P)(lambda b, p: b.sext(load(b, p, vector(I8, 16)), IR[VI]))
 isum = verb(P, VI)(lambda b, x: b.sext(fold(b, x, lambda u, v: b.add(u, v)), I64))
 istore16 = verb(types.void, P, VI)(lambda b, p, x: store(b, p, b.trunc(x, vector(I16, 16))))
 number = verb(F, P)(lambda b, n: b.sitofp(n, FLOAT))
@@ -139,6 +143,11 @@ def buffer(args: Any, i: Any) -> Any:
     return i64(word(args, i))
 
 
+def picked(x: Any, lanes: list[int]) -> Any:
+    """In traced verbs: lanes of a vector in another order."""
+    return Value(x.kind, shuffle(builder(), x.code, x.code, lanes))
+
+
 def turned(rows: list[Any]) -> list[Any]:
     """In traced verbs: the columns of 16 vectors."""
     rows, b = [row.code for row in rows], builder()
@@ -150,6 +159,21 @@ def turned(rows: list[Any]) -> list[Any]:
                 pair = rows[i], rows[i + d]
                 rows[i], rows[i + d] = shuffle(b, *pair, low), shuffle(b, *pair, high)
     return [Value(VF, row) for row in rows]
+
+
+def totals(rows: list[Any]) -> list[Any]:
+    """In traced verbs: `vsum` of four vectors, added in the same order."""
+    b, all = builder(), list(range(32))
+
+    def halved(x: Any, y: Any, d: int) -> Any:
+        """Lanes of x and y whose number has no d, and those that are d further on, added."""
+        low = [i for i in all if not i & d]
+        return b.fadd(shuffle(b, x, y, low), shuffle(b, x, y, [i + d for i in low]))
+
+    x = halved(*(halved(rows[i].code, rows[i + 1].code, 8) for i in (0, 2)), 4)
+    for d in (2, 1):
+        x = b.fadd(x, shuffle(b, x, x, [i ^ d for i in range(16)]))
+    return [Value(F, b.extract_element(x, ir.Constant(I32, 4 * i))) for i in range(4)]
 
 
 @traced(types.void, P, P, P, P)
@@ -218,9 +242,7 @@ def bits(b: Any, p: Any, shift: Any, mask: Any) -> Any:
 
 def _chosen(b: Any, word: Any, lanes: int) -> Any:
     """i1 per lane: bit i of an integer."""
-    places = broadcast(b, b.trunc(word, I32), lanes)
-    chosen = b.and_(places, constant([1 << i for i in range(lanes)], I32))
-    return b.icmp_unsigned("!=", chosen, constant([0] * lanes, I32))
+    return b.bitcast(b.trunc(word, ir.IntType(lanes)), vector(ir.IntType(1), lanes))
 
 
 @verb(W, P, P)

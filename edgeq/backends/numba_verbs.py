@@ -32,14 +32,14 @@ P, F, D = types.int64, types.float32, types.float64  # an address or integer, an
 IR = {VF: ir.VectorType(FLOAT, 16), VI: ir.VectorType(I32, 16), W: ir.VectorType(I8, 32), P: I64, F: FLOAT,
       D: ir.DoubleType()}  # fmt: skip
 ARITHMETIC = {
-    operator.add: {VF: "fadd", VI: "add", W: "add", P: "add", F: "fadd"},
-    operator.sub: {VF: "fsub", W: "sub", P: "sub", F: "fsub"},
+    operator.add: {VF: "fadd", W: "add", P: "add", F: "fadd"},
+    operator.sub: {VF: "fsub", VI: "sub", W: "sub", P: "sub", F: "fsub"},
     operator.mul: {VF: "fmul", P: "mul", F: "fmul"},
     operator.truediv: {VF: "fdiv", F: "fdiv"},
-    operator.or_: {W: "or_", P: "or_"},
-    operator.and_: {P: "and_"},
-    operator.rshift: {P: "ashr"},
-    operator.lshift: {P: "shl"},
+    operator.or_: {VI: "or_", W: "or_", P: "or_"},
+    operator.and_: {VI: "and_", P: "and_"},
+    operator.rshift: {VI: "ashr", P: "ashr"},
+    operator.lshift: {VI: "shl", P: "shl"},
     operator.floordiv: {P: "sdiv"},  # of what is not negative, like the next
     operator.mod: {P: "srem"},
 }
@@ -79,12 +79,16 @@ class Value:
 
 
 def given(value: Any, kind: Any) -> Any:
-    """A value of this kind, or a number as a constant, as LLVM knows it."""
-    if not isinstance(value, Value):
+    """A value of this kind, or a constant, as LLVM knows it: a number, for all lanes, or a list of one for each."""
+    if isinstance(value, Value):
+        if value.kind != kind:
+            raise TypeError(f"a verb was given {value.kind}, expected {kind}")
+        return value.code
+    if not isinstance(kind, Lanes):
         return ir.Constant(IR[kind], value if kind is P else float(value))
-    if value.kind != kind:
-        raise TypeError(f"a verb was given {value.kind}, expected {kind}")
-    return value.code
+    element, count = IR[kind].element, IR[kind].count
+    numbers = value if isinstance(value, list) else [value] * count
+    return ir.Constant(IR[kind], [ir.Constant(element, x) for x in numbers])
 
 
 class Verb:
