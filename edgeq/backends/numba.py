@@ -47,7 +47,9 @@ class Mapped:
 
 
 class NumbaExecutable(Executable):
-    """Phases of a program. One step runs at a time; steps of other threads wait their turn."""
+    """Phases of a program. One step runs at a time; steps of other threads wait their turn.
+
+    Kernels are compiled in the first step that needs them. `cold`: no process before this one has kept its code."""
 
     def __init__(self, program: Program, weights: WeightSource, options: Options, pool: Pool) -> None:
         import numpy as np
@@ -66,6 +68,7 @@ class NumbaExecutable(Executable):
         self._run = compiled(numba_kernels.run).ctypes
         self._yield, self._few = yield_address(), NEVER if options.reproducible else FEW
         self._scratch = [np.empty(self._plan.scratch + 64, np.uint8) for _ in range(pool.threads)]
+        self.cold = not compiled(numba_kernels.run).cache_hits
         self._arena = np.empty(0, np.uint8)
         self._by_output = [program.buffers[h].outputs for h in program.outputs]
         self._mapped, self._closed = Mapped(weights), False
@@ -119,7 +122,7 @@ class NumbaExecutable(Executable):
         word = np.frombuffer(cancel.word, np.uint8)
         phases, count = self._phases.ctypes.data, len(self._phases)
         shared = (phases, count, sync.ctypes.data, self._pool.threads, word.ctypes.data)
-        scratch = [s.ctypes.data for s in self._scratch]
+        scratch = [-(-s.ctypes.data // 64) * 64 for s in self._scratch]
         context = ctx.ctypes.data
 
         def work(index: int) -> None:

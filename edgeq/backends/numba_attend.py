@@ -6,8 +6,10 @@ Gimelshein 2018). Tiles begin at fixed positions and every sum has one order: wh
 In the scratch a row of a head is `across` floats, E rounded up to whole vectors; what lies behind E is never used.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-call,no-untyped-def"
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -123,7 +125,8 @@ def scores(q, count, tile, e, out):
     for column in range(0, 4 * TILE, 64 * COLUMNS):
 
         def step(i, *sums, at=tile + column):
-            keys, made = [vload(at + i * (4 * TILE) + 64 * c) for c in range(COLUMNS)], []
+            keys = [vload(at + i * (4 * TILE) + 64 * c) for c in range(COLUMNS)]
+            made: list[Any] = []
             for query in queries:
                 x = splat(f32(query + i * 4))
                 made += [fma(x, key, total) for key, total in zip(keys, sums[len(made) :])]
@@ -166,7 +169,8 @@ def weigh(columns, p, count, values, step, outs, shrinks, offset):
     shrink = [splat(f32(shrinks + 4 * i)) for i in range(GROUP)]
 
     def one(j, *sums):
-        here, made = [vload(values + offset + j * step + 64 * c) for c in range(columns)], []
+        here = [vload(values + offset + j * step + 64 * c) for c in range(columns)]
+        made: list[Any] = []
         for i in range(GROUP):
             x = splat(f32(p + j * 4 + 4 * TILE * i))
             made += [fma(x, value, total) for value, total in zip(here, sums[len(made) :])]
@@ -207,7 +211,8 @@ def put_outputs(sums, state, out, step, e, group, count):
 def attend(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
     """Items are key/value heads of runs of tokens. args: q, out, cache, K, E, heads, window, scale, cap (float64)."""
     heads, e, step, window = word(args, 3), word(args, 4), 4 * word(args, 4) * word(args, 5), word(args, 6)
-    scale, cap, group, across = np.float32(f64(args + 56)), np.float32(f64(args + 64)), word(args, 5) // heads, (e + 15) & -16
+    scale, cap = np.float32(f64(args + 56)), np.float32(f64(args + 64))
+    group, across = word(args, 5) // heads, (e + 15) & -16
     cache = word(ctx, CACHES) + 8 * CACHE_WORDS * word(args, 2)
     queries = scratch + 4 * (TILE * (2 * across + GROUP) + GROUP + across)
     for item in range(first, last):
@@ -231,6 +236,7 @@ def attend(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
                         break
                     m += 1
                 if low <= high:
-                    meet(queries + 4 * across * i, 4 * across * count, m, low, high, e, scale, cap, scratch, state + 8 * i)
+                    meet(queries + 4 * across * i, 4 * across * count, m, low, high, e, scale, cap, scratch,
+                         state + 8 * i)  # fmt: skip
                 i += m
         put_outputs(queries + 4 * across * count, state, buffer(args, 1) + at, step, e, group, count)

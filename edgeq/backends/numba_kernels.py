@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from edgeq.backends.numba_linear import ZERO, floats_of
+from edgeq.backends.numba_linear import ZERO
+from edgeq.backends.numba_panel import floats_of
 from edgeq.backends.numba_vectors import (
     below,
     buffer,
@@ -83,7 +84,7 @@ def run(
                 return
 
 
-# --- rows: embedding, norms, rotary positions, gates --------------------------------------------------------------------
+# --- rows: embedding, norms, rotary positions, gates -----------------------------------------------------------------
 
 
 def embed(args: int, first: int, last: int, scratch: int, ctx: int) -> None:

@@ -1,9 +1,7 @@
-"""Linears of the numba backend: one arithmetic for few tokens, another for many.
+"""Linears of few tokens: activations rounded to 16 bits, weights unpacked to bytes, exact products in groups of 32.
 
-Few tokens: activations are rounded to 16 bits, a row of weights is unpacked to bytes, and their products are summed
-exactly in groups of 32. Many: rows become float32 once for all tokens, which lie in lanes, and every output is one
-chain of multiply-adds over float32 activations. In both, an output depends on nothing but its row and its token.
-Kernels are described in numba_kernels.
+An output depends on nothing but its row and its token: four rows are taken at a time, tokens one by one. Kernels are
+described in numba_kernels, linears of many tokens are in numba_panel.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -14,7 +12,6 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from edgeq.backends.numba_compile import host_features
 from edgeq.backends.numba_vectors import (
     below,
     buffer,
@@ -22,67 +19,37 @@ from edgeq.backends.numba_vectors import (
     dot,
     f32,
     fma,
-    if_less,
     imin,
-    isum,
     istore16,
+    isum,
     number,
     set_f32,
     splat,
     split2,
     totals,
-    transpose16,
-    turned,
     vabs,
     vfloat,
     vint,
     vload,
-    vload_some,
     vmax,
     vround,
     vstore,
-    vstore_some,
     vsum,
     vtop,
-    whigh,
     wload,
-    wlow,
     word,
 )  # fmt: skip
 from edgeq.backends.numba_verbs import P, Verb, repeat, traced
 
 ZERO = np.float32(0)
-TOP = np.float32(32512)  # rounded activations are whole multiples of largest/32512 in every 32
+TOP = 32512.0  # rounded activations are whole multiples of largest/32512 in every 32
 FEW = 16  # tokens that are summed like one
-CHUNK = 256  # weights of a row that are float32 at a time: whole blocks of every format
-TURN = 512  # tokens that meet them before they are unpacked again
-# Rows and vectors of 16 tokens whose sums lie in registers: of 32 with 16 lanes, 16 with 8, or 32 with 4.
-ROWS, VECTORS = (12, 2) if "avx512f" in host_features() else (6, 1)
-LANES = 16 * VECTORS
-PANEL = 48  # most rows of an item
-
-
-def unpacked(n: int) -> int:
-    """Bytes that n weights, their scales and mins take."""
-    return (n + 31 & -32) + 8 * ((n >> 4) + 15 & -16)
-
-
-UNPACKED = unpacked(CHUNK)
 
 
 def scratch(width: int) -> int:
     """Bytes of a thread's scratch that linears of so many weights a row need."""
-    few = 4 * (unpacked(width) + 32) + 16 * (width // 16 + 16) + 64
-    many = PANEL * 4 * (CHUNK + TURN) + UNPACKED + 2048
-    return max(few, many)
-
-
-def panel_rows(rows: int, threads: int) -> int:
-    """Rows of an item: a multiple of ROWS; less where there would be too few items for the threads."""
-    return next((n for n in range(PANEL, ROWS, -ROWS) if rows >= 4 * threads * n), ROWS)
-
-
-# --- few tokens ------------------------------------------------------------------------------------------------------
+    vectors = -(-width // 256)
+    return 4 * (width + 32 + 128 * vectors) + 256 * vectors + 64
 
 
 def round_rows(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
@@ -102,8 +69,8 @@ def round_rows(args: int, first: int, last: int, scratch: int, ctx: int) -> None
             vstore(scale16 + 4 * (t * p16 + at), zero)
             vstore(sum16 + 4 * (t * p16 + at), zero)
         for g in range(groups):
-            round32(x + 4 * (t * k + 32 * g), q + 2 * (t * k + 32 * g), scale32 + 4 * (t * p32 + g),
-                    sum32 + 4 * (t * p32 + g), scale16 + 4 * (t * p16 + 2 * g), sum16 + 4 * (t * p16 + 2 * g))  # fmt: skip
+            at, of_32, of_16 = t * k + 32 * g, 4 * (t * p32 + g), 4 * (t * p16 + 2 * g)
+            round32(x + 4 * at, q + 2 * at, scale32 + of_32, sum32 + of_32, scale16 + of_16, sum16 + of_16)
 
 
 @traced(types.void, P, P, P, P, P, P)
@@ -125,8 +92,8 @@ def round32(x, q, scale32, sum32, scale16, sum16):
 
 def sums_of(halves: bool) -> Verb:
     """A verb: sums of four rows at w, `apart` bytes from each other, with one token, each in two chains of every other
-    group. Their factors lie at p, `far` bytes apart, one for 32 weights or for 16. Groups are taken in pairs: one behind
-    the last has factors of zero."""
+    group. Their factors lie at p, `far` bytes apart, one for 32 weights or for 16. Groups are taken in pairs: one
+    behind the last has factors of zero."""
 
     @traced(types.void, *[P] * 7)
     def sums(w, apart, q, p, far, pairs, out):
@@ -154,12 +121,23 @@ sums_of_32, sums_of_16 = sums_of(False), sums_of(True)
 
 
 @traced(types.void, *[P] * 8)
-def factors(s, m, scale, total, vectors, mins, p, out):
-    """Scales of weights times those of activations into p; the sum of mins times sums of activations, where there are
-    mins, into out."""
-    repeat(vectors, lambda g: vstore(p + g * 64, vload(s + g * 64) * vload(scale + g * 64)))
-    acc = repeat(vectors * mins, lambda g, acc: [fma(vload(m + g * 64), vload(total + g * 64), acc)], splat(ZERO))
-    set_f32(out, vsum(acc[0]))
+def factors(s, apart, scale, total, vectors, mins, p, out):
+    """Of four rows, whose scales lie at s, `apart` bytes from each other, with one token: scales of weights times those
+    of activations into p; sums of mins, where there are mins, times sums of activations into out."""
+    rows = [(s + apart * r, p + vectors * (64 * r)) for r in range(4)]
+
+    def scales(g):
+        x = vload(scale + g * 64)
+        for at, to in rows:
+            vstore(to + g * 64, vload(at + g * 64) * x)
+
+    def least(g, *sums):
+        x = vload(total + g * 64)
+        return [fma(vload(at + vectors * 64 + g * 64), x, acc) for (at, _), acc in zip(rows, sums)]
+
+    repeat(vectors, scales)
+    for r, sum_ in enumerate(totals(repeat(vectors * mins, least, *[splat(ZERO)] * 4))):
+        set_f32(out + 4 * r, sum_)
 
 
 def linear(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
@@ -181,10 +159,7 @@ def linear(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
                   word(args, 4))  # fmt: skip
         for t in range(word(ctx + word(args, 12), 0)):
             at, q = 64 * vectors * t, buffer(args, 13) + 2 * k * t
-            for r in range(rows):
-                s = scratch + area * r + k + 32
-                factors(s, s + 64 * vectors, scale + at, total + at, vectors, word(args, 11), p + 64 * vectors * r,
-                        out + 16 + 4 * r)  # fmt: skip
+            factors(scratch + k + 32, area, scale + at, total + at, vectors, word(args, 11), p, out + 16)
             if halves:
                 sums_of_16(scratch, area, q, p, 64 * vectors, pairs, out)
             else:
@@ -217,118 +192,3 @@ def float_linear(args: int, first: int, last: int, scratch: int, ctx: int) -> No
             if residual:
                 value = value + f32(residual + 4 * (width * t + row))
             set_f32(target + 4 * (width * t + row), value)
-
-
-# --- many tokens -----------------------------------------------------------------------------------------------------
-
-
-@traced(types.void, P, P, P, P, P)
-def lay(x, k, t, tokens, out):
-    """16 tokens from the t-th on in lanes, [K][16]; the last token stands in for those that are not there."""
-    rows = [x + k * imin(t + i, tokens - 1) * 4 for i in range(16)]
-
-    def sixteen(b):
-        left = k - b * 16
-        for i, column in enumerate(turned([vload_some(row + b * 64, left) for row in rows])):
-            vstore_some(out + b * 1024 + 64 * i, column, if_less(i, left, 16, 0))
-
-    repeat((k + 15) >> 4, sixteen)
-
-
-def lay_lanes(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
-    """Activations with tokens in lanes: [T / 16][K][16]. Items are 16 tokens. args: x, K, out, offset of the token
-    count in ctx."""
-    k = word(args, 1)
-    for item in range(first, last):
-        lay(buffer(args, 0), k, 16 * item, word(ctx + word(args, 3), 0), buffer(args, 2) + 64 * k * item)
-
-
-@traced(types.void, *[P] * 8)
-def floats_of(unpack, tables, source, blocks, n, kind, w, out):
-    """n weights as float32: scale · weight + min. kind: 0 for a scale of 32 weights, 1 for scales of 16, 2 for floats.
-    w: room for the bytes, and for scales and mins, which are zeros where the format has none."""
-    s = w + ((n + 31) & -32)
-    vectors = ((n >> 4) + 15) >> 4
-    m = s + vectors * 64
-    repeat(vectors, lambda i: vstore(m + i * 64, splat(0)))
-    call6(unpack, source, blocks, if_less(kind, 2, w, out), s, m, tables)
-    second = kind * 4
-
-    def group(g):
-        at, x = (kind + 1) * g * 4, wload(w + g * 32)
-        vstore(out + g * 128, fma(wlow(x), splat(f32(s + at)), splat(f32(m + at))))
-        vstore(out + g * 128 + 64, fma(whigh(x), splat(f32(s + at + second)), splat(f32(m + at + second))))
-
-    repeat(if_less(kind, 2, n >> 5, 0), group)
-
-
-@traced(types.void, P, P, P, P, P, P)
-def of_panel(panel, x, k, n, c, rows):
-    """c[vector][row] += Σ panel[row][i] · x[vector][i] over n weights, for ROWS rows and VECTORS vectors of tokens. Both
-    tables have `rows` rows."""
-
-    def step(i, *sums):
-        lanes = [vload(x + (k * v + i) * 64) for v in range(VECTORS)]
-        made = []
-        for r in range(ROWS):
-            weight = splat(f32(panel + i * 4 + 4 * CHUNK * r))
-            made += [fma(weight, lanes[v], sums[r * VECTORS + v]) for v in range(VECTORS)]
-        return made
-
-    places = [c + (rows * v + r) * 64 for r in range(ROWS) for v in range(VECTORS)]
-    for place, total in zip(places, repeat(n, step, *(vload(place) for place in places)), strict=True):
-        vstore(place, total)
-
-
-@traced(types.void, *[P] * 6)
-def unpack_panel(args, row, rows, at, n, panel):
-    """n weights from `at` on of each row, as float32. The bytes go behind the panel."""
-    source = word(args, 0) + at // word(args, 15) * word(args, 16)
-    w = panel + word(args, 14) * (4 * CHUNK)
-    repeat(rows, lambda i: floats_of(
-        word(args, 3), word(args, 4), source + word(args, 1) * (row + i), n // word(args, 15), n, word(args, 17), w,
-        panel + i * (4 * CHUNK)))  # fmt: skip
-
-
-@traced(types.void, *[P] * 7)
-def put(args, c, row, rows, t, tokens, square):
-    """Outputs [row][16 tokens] at c go where rows are tokens, with bias and residual: `rows` from `row` on."""
-    bias, residual, target, width = word(args, 5), buffer(args, 6), buffer(args, 7), word(args, 8)
-
-    def sixteen(b):
-        transpose16(c + b * 1024, 64, square, 64)
-        here, left = row + b * 16, rows - b * 16
-
-        def one(i):
-            at = (width * (t + i) + here) * 4
-            x = vload(square + i * 64)
-            x = repeat(if_less(0, bias, 1, 0), lambda _, x: [x + vload_some(bias + here * 4, left)], x)[0]
-            x = repeat(if_less(0, residual, 1, 0), lambda _, x: [x + vload_some(residual + at, left)], x)[0]
-            vstore_some(target + at, x, left)
-
-        repeat(tokens, one)
-
-    repeat((rows + 15) >> 4, sixteen)
-
-
-def panel_linear(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
-    """Items are panels of rows. args as for `linear`, with x in lanes for q; rows of a panel, weights and bytes of a
-    block, kind of `floats_of`."""
-    k, width, tokens, rows = word(args, 2), word(args, 8), word(ctx + word(args, 12), 0), word(args, 14)
-    square = scratch + 4 * CHUNK * rows + UNPACKED
-    c = square + 1024
-    for item in range(first, last):
-        here = imin(rows, width - rows * item)
-        for turn in range(0, tokens, TURN):
-            n = imin(TURN, tokens - turn)
-            vectors = (n + LANES - 1) // LANES * VECTORS
-            for i in range(rows * vectors):
-                vstore(c + 64 * i, splat(ZERO))
-            for at in range(0, k, CHUNK):
-                unpack_panel(args, rows * item, here, at, imin(CHUNK, k - at), scratch)
-                for v in range(0, vectors, VECTORS):
-                    x = buffer(args, 13) + 64 * (k * (turn // 16 + v) + at)
-                    for r in range(0, here, ROWS):
-                        of_panel(scratch + 4 * CHUNK * r, x, k, imin(CHUNK, k - at), c + 64 * (rows * v + r), rows)
-            for v in range((n + 15) // 16):
-                put(args, c + 64 * rows * v, rows * item, here, turn + 16 * v, imin(16, n - 16 * v), square)

@@ -15,7 +15,8 @@ import numpy as np
 from edgeq import ops, quants
 from edgeq.backends import numba_attend as attention
 from edgeq.backends import numba_kernels as kernels
-from edgeq.backends import numba_linear as linears
+from edgeq.backends import numba_linear as few
+from edgeq.backends import numba_panel as many
 from edgeq.backends import numba_unpack as unpack
 from edgeq.backends.base import WeightSource
 from edgeq.backends.numba_compile import address, array_address
@@ -29,15 +30,15 @@ from edgeq.program import Program
 TOKENS, OUTPUTS, RUNS, *_LINEAR = np.eye(11, dtype=np.int64)
 FEW_ROWS, FEW, MANY_LANES, MANY = (dict(zip((False, True), _LINEAR[i::4])) for i in range(4))
 CTX_T, CTX_N = 32, 40
-GATES = {ops.Act.SILU: kernels.silu_gate, ops.Act.GELU: kernels.gelu_gate}
+GATES = {int(ops.Act.SILU): kernels.silu_gate, int(ops.Act.GELU): kernels.gelu_gate}
 
 
-def counts(tokens: int, outputs: int, runs: int, few: int) -> Any:
-    """What the items of a phase count in a step, int64 [11]; linears of up to `few` rows take them for few."""
+def counts(tokens: int, outputs: int, runs: int, limit: int) -> Any:
+    """What the items of a phase count in a step, int64 [11]; linears of up to `limit` rows take them for few."""
     out = [tokens, outputs, runs]
     for n in (tokens, outputs):
-        lanes = -(-n // linears.LANES) * linears.LANES // 16
-        out += [n, 1, 0, 0] if n <= few else [0, 0, lanes, 1]
+        lanes = -(-n // many.LANES) * many.LANES // 16
+        out += [n, 1, 0, 0] if n <= limit else [0, 0, lanes, 1]
     return np.array(out, np.int64)
 
 
@@ -111,7 +112,7 @@ class Plan:
     @staticmethod
     def room(tokens: int) -> int:
         """Rows that buffers have for a step of so many tokens: whole lanes."""
-        return -(-tokens // linears.LANES) * linears.LANES
+        return -(-tokens // many.LANES) * many.LANES
 
     def table(self) -> tuple[Any, Any]:
         """Words of the phases but their kernels, int64 [phases, PHASE], and what their items count, [phases, 11]."""
@@ -196,34 +197,34 @@ class Plan:
         halves = m.name in unpack.HALVES
         args = [m.data, m.row, m.width, *self.unpacker(m), self.vector(bias), self.at(residual), self.at(out), m.rows,
                 m.width // m.block, int(halves), int(m.name in unpack.MINS), CTX_N if outputs else CTX_T]  # fmt: skip
-        self.scratch = max(self.scratch, linears.scratch(m.width))
+        self.scratch = max(self.scratch, few.scratch(m.width), many.SCRATCH)
         self._few(x, m, args, outputs, together)
         self._many(x, m, args, outputs, together)
 
     def _few(self, x: int, m: Matrix, args: list[int], outputs: bool, together: bool) -> None:
         if not m.floats and self._rounded != x:
             places = (self.q, self.scale32, self.sum32, self.scale16, self.sum16)
-            self.add(linears.round_rows, [self.at(x), m.width, *map(self.at, places)], FEW_ROWS[outputs])
+            self.add(few.round_rows, [self.at(x), m.width, *map(self.at, places)], FEW_ROWS[outputs])
             self._rounded = x
         elif together:
             self._last["few"].wait = False
         scales = (self.scale16, self.sum16) if m.name in unpack.HALVES else (self.scale32, self.sum32)
         self._last["few"] = self.add(
-            linears.float_linear if m.floats else linears.linear,
+            few.float_linear if m.floats else few.linear,
             [*args, self.at(x if m.floats else self.q), *map(self.at, scales)],
             m.rows * FEW[outputs], max(4, min(64, m.rows // (4 * self.threads))),
         )  # fmt: skip
 
     def _many(self, x: int, m: Matrix, args: list[int], outputs: bool, together: bool) -> None:
         if self._lanes != x:
-            self.add(linears.lay_lanes, [self.at(x), m.width, self.at(self.q), args[-1]], MANY_LANES[outputs])
+            self.add(many.lay_lanes, [self.at(x), m.width, self.at(self.q), args[-1]], MANY_LANES[outputs])
             self._lanes = x
         elif together:
             self._last["many"].wait = False
-        rows = linears.panel_rows(m.rows, self.threads)
+        rows = many.panel_rows(m.rows, self.threads)
         words = [rows, m.block, m.row // (m.width // m.block), m.kind]
         self._last["many"] = self.add(
-            linears.panel_linear, [*args, self.at(self.q), *words], -(-m.rows // rows) * MANY[outputs]
+            many.panel_linear, [*args, self.at(self.q), *words], -(-m.rows // rows) * MANY[outputs]
         )
 
     def norm(
@@ -247,7 +248,7 @@ class Plan:
 
 def embed(p: Plan, op: ops.Embed) -> None:
     m = p.matrix(op.table)
-    p.scratch = max(p.scratch, linears.unpacked(m.width))
+    p.scratch = max(p.scratch, many.unpacked(m.width))
     p.add(kernels.embed, [m.data, m.row, m.width, *p.unpacker(m), p.at(op.out), m.width // m.block, m.kind,
                           float(op.scale)], TOKENS)  # fmt: skip
 

@@ -4,6 +4,7 @@ Quantized: (row, blocks, weights, scales, mins, tables); a scale for each 32 wei
 A weight is scale · weight + min. Floats: (row, count, out, ...). What the bytes mean is told in edgeq/quants.
 """
 
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -47,7 +48,7 @@ from edgeq.backends.numba_vectors import (
     wstore,
     wtable,
 )  # fmt: skip
-from edgeq.backends.numba_verbs import P, njit, traced
+from edgeq.backends.numba_verbs import P, traced
 
 HALVES = frozenset(("Q2_K", "Q3_K", "Q6_K", "IQ2_XS", "IQ2_S", "IQ1_M", "NVFP4"))
 MINS = frozenset(("Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"))
@@ -260,13 +261,12 @@ def iq4_xs(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:
             wstore(w + 256 * i + 32 * j, wtable(nibbles(b + 8 + 16 * j), tables))
 
 
-@njit
-def even_signs(code):  # type: ignore[no-untyped-def]
+@traced(P, P)
+def even_signs(code):
     """7 signs and an eighth that makes the number of set bits even."""
     parity = code ^ code >> 4
-    parity ^= parity >> 2
-    parity ^= parity >> 1
-    return code | (parity & 1) << 7
+    parity = parity ^ parity >> 2
+    return code | ((parity ^ parity >> 1) & 1) << 7
 
 
 def iq2_xxs(row: int, blocks: int, w: int, s: int, m: int, tables: int) -> None:

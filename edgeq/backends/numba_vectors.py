@@ -15,7 +15,25 @@ from numba import types
 from numba.core import cgutils
 
 from edgeq.backends.numba_compile import host_features
-from edgeq.backends.numba_verbs import FLOAT, HALF, I8, I16, I32, I64, IR, VF, VI, D, F, P, Value, W, builder, traced, verb
+from edgeq.backends.numba_verbs import (
+    FLOAT,
+    HALF,
+    I8,
+    I16,
+    I32,
+    I64,
+    IR,
+    VF,
+    VI,
+    D,
+    F,
+    P,
+    Value,
+    W,
+    builder,
+    traced,
+    verb,
+)
 
 
 def vector(element: Any, lanes: int) -> Any:
@@ -100,8 +118,6 @@ vload_half = verb(VF, P)(lambda b, p: b.fpext(load(b, p, vector(HALF, 16)), IR[V
 vstore_half = verb(types.void, P, VF)(lambda b, p, x: store(b, p, b.fptrunc(x, vector(HALF, 16))))
 vload_some = verb(VF, P, P)(lambda b, p, n: masked(b, "load", p, n))  # n lanes, up to 16; zeros behind them
 vstore_some = verb(types.void, P, VF, P)(lambda b, p, x, n: masked(b, "store", p, n, x))
-vstore_halves = verb(types.void, P, P, VF)(lambda b, p, q, x: [  # lanes 0-7 to p, 8-15 to q
-    store(b, to, shuffle(b, x, x, list(range(at, at + 8)))) for to, at in ((p, 0), (q, 8))])  # fmt: skip
 splat = verb(VF, F)(lambda b, x: broadcast(b, x, 16))
 vabs = verb(VF, VF)(lambda b, x: elementary(b, "fabs", x))
 vround = verb(VF, VF)(lambda b, x: elementary(b, "rint", x))  # ties to even
@@ -123,6 +139,13 @@ imax = verb(P, P, P)(lambda b, x, y: b.select(b.icmp_signed(">", x, y), x, y))
 first_of = verb(F, VF)(lambda b, x: b.extract_element(x, ir.Constant(I32, 0)))
 if_less = verb(P, P, P, P, P)(lambda b, x, y, yes, no: b.select(b.icmp_signed("<", x, y), yes, no))
 iota = verb(VF)(lambda b: constant([float(i) for i in range(16)], FLOAT))
+
+
+@verb(types.void, P, P, VF)
+def vstore_halves(b: Any, p: Any, q: Any, x: Any) -> None:
+    """Lanes 0-7 to p, 8-15 to q."""
+    for to, at in ((p, 0), (q, 8)):
+        store(b, to, shuffle(b, x, x, list(range(at, at + 8))))
 
 
 @verb(VF, P)
@@ -170,7 +193,8 @@ def totals(rows: list[Any]) -> list[Any]:
         low = [i for i in all if not i & d]
         return b.fadd(shuffle(b, x, y, low), shuffle(b, x, y, [i + d for i in low]))
 
-    x = halved(*(halved(rows[i].code, rows[i + 1].code, 8) for i in (0, 2)), 4)
+    x, y = (halved(rows[i].code, rows[i + 1].code, 8) for i in (0, 2))
+    x = halved(x, y, 4)
     for d in (2, 1):
         x = b.fadd(x, shuffle(b, x, x, [i ^ d for i in range(16)]))
     return [Value(F, b.extract_element(x, ir.Constant(I32, 4 * i))) for i in range(4)]

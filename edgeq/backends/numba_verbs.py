@@ -31,7 +31,7 @@ VF, VI, W = Lanes("f32x16"), Lanes("i32x16"), Lanes("i8x32")
 P, F, D = types.int64, types.float32, types.float64  # an address or integer, and floats
 IR = {VF: ir.VectorType(FLOAT, 16), VI: ir.VectorType(I32, 16), W: ir.VectorType(I8, 32), P: I64, F: FLOAT,
       D: ir.DoubleType()}  # fmt: skip
-ARITHMETIC = {
+ARITHMETIC: dict[Any, dict[Any, str]] = {
     operator.add: {VF: "fadd", W: "add", P: "add", F: "fadd"},
     operator.sub: {VF: "fsub", VI: "sub", W: "sub", P: "sub", F: "fsub"},
     operator.mul: {VF: "fmul", P: "mul", F: "fmul"},
@@ -40,11 +40,13 @@ ARITHMETIC = {
     operator.and_: {VI: "and_", P: "and_"},
     operator.rshift: {VI: "ashr", P: "ashr"},
     operator.lshift: {VI: "shl", P: "shl"},
+    operator.xor: {P: "xor"},
     operator.floordiv: {P: "sdiv"},  # of what is not negative, like the next
     operator.mod: {P: "srem"},
 }
 # For parts of kernels. Numba compiles each by itself and again in its kernel, so verbs are better where they will do.
-njit = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+njit = numba.njit(error_model="numpy", **BARE)
 _BUILDERS: list[Any] = []  # of the traced verbs that are being run; Numba compiles one function at a time
 
 
@@ -75,7 +77,8 @@ class Value:
 
     __add__, __sub__, __mul__ = _operator(operator.add), _operator(operator.sub), _operator(operator.mul)
     __truediv__, __floordiv__, __mod__ = map(_operator, (operator.truediv, operator.floordiv, operator.mod))
-    __and__, __or__, __lshift__, __rshift__ = map(_operator, (operator.and_, operator.or_, operator.lshift, operator.rshift))
+    __and__, __or__, __xor__ = map(_operator, (operator.and_, operator.or_, operator.xor))
+    __lshift__, __rshift__ = _operator(operator.lshift), _operator(operator.rshift)
 
 
 def given(value: Any, kind: Any) -> Any:
@@ -110,12 +113,12 @@ class Verb:
         return None if self.result is types.void else Value(self.result, made)
 
 
-def verb(result: Any, *kinds: Any) -> Callable[[Callable[..., Any]], Any]:
+def verb(result: Any, *kinds: Any) -> Callable[[Callable[..., Any]], Verb]:
     """Makes an emitter a verb."""
     return lambda emit: Verb(emit, result, kinds)
 
 
-def traced(result: Any, *kinds: Any) -> Callable[[Callable[..., Any]], Any]:
+def traced(result: Any, *kinds: Any) -> Callable[[Callable[..., Any]], Verb]:
     """Makes a function of values a verb. Python's own `for` and `if` in it are gone when the code is made."""
 
     def make(function: Callable[..., Any]) -> Verb:

@@ -219,7 +219,7 @@ def drafting(model: Model, given: dict[str, Any]) -> Model:
 
 
 def notes(model: Model, given: dict[str, Any]) -> None:
-    """One line on stderr: the context, and what limited it."""
+    """On stderr: the context and what limited it, and why an answer may take its time."""
     from edgeq.model import DEFAULT_CONTEXT
 
     if given["quiet"]:
@@ -233,6 +233,8 @@ def notes(model: Model, given: dict[str, Any]) -> None:
     else:
         why = f"what memory allows; trained for {model.trained_context}"
     say(f"context: {model.context} tokens ({why})")
+    if getattr(model.executable, "cold", False):
+        say("numba backend: compiles its kernels first, which takes some seconds once on a machine")
 
 
 def one_shot(
