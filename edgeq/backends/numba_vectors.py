@@ -76,15 +76,33 @@ def elementary(b: Any, name: str, *given: Any) -> Any:
     return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}.v16f32"), given)
 
 
-def masked(b: Any, what: str, p: Any, n: Any, *stored: Any) -> Any:
-    """The first n of 16 floats, in memory at p: the others are neither read nor written."""
-    lane = constant(list(range(16)), I32)
+def some(b: Any, p: Any, n: Any, *stored: Any) -> Any:
+    """The first n of 16 floats, in memory at p, are loaded, zeros behind them, or stored; the others are not touched."""
+    if "avx" not in host_features():
+        return _one_by_one(b, p, n, *stored)
     short = b.select(b.icmp_signed("<", n, ir.Constant(I64, 16)), n, ir.Constant(I64, 16))
-    mask = b.icmp_signed("<", lane, broadcast(b, b.trunc(short, I32), 16))
+    mask = b.icmp_signed("<", constant(list(range(16)), I32), broadcast(b, b.trunc(short, I32), 16))
     place = b.inttoptr(p, IR[VF].as_pointer())
-    given = (*stored, place, ir.Constant(I32, 1), mask, *([] if stored else [ir.Constant(IR[VF], None)]))
-    kind = ir.FunctionType(ir.VoidType() if stored else IR[VF], [x.type for x in given])
-    return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.{what}.v16f32.p0"), given)
+    values = (*stored, place, ir.Constant(I32, 1), mask, *([] if stored else [ir.Constant(IR[VF], None)]))
+    kind = ir.FunctionType(ir.VoidType() if stored else IR[VF], [x.type for x in values])
+    name = f"llvm.masked.{'store' if stored else 'load'}.v16f32.p0"
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), values)
+
+
+def _one_by_one(b: Any, p: Any, n: Any, *stored: Any) -> Any:
+    """The same for processors without masks: by way of the stack, unless all are wanted."""
+    room = cgutils.alloca_once(b, IR[VF])
+    copy = b.ptrtoint(room, I64)
+    source, target = (copy, p) if stored else (p, copy)
+    with b.if_else(b.icmp_signed(">=", n, ir.Constant(I64, 16))) as (whole, part):
+        with whole:
+            store(b, target, stored[0] if stored else load(b, source, IR[VF]))
+        with part:
+            b.store(stored[0] if stored else ir.Constant(IR[VF], None), room)
+            with cgutils.for_range(b, n, intp=I64) as loop:
+                at = b.mul(loop.index, ir.Constant(I64, 4))
+                store(b, b.add(target, at), load(b, b.add(source, at), FLOAT))
+    return None if stored else b.load(room)
 
 
 def larger(b: Any, x: Any, y: Any) -> Any:
@@ -116,8 +134,8 @@ vload = verb(VF, P)(lambda b, p: load(b, p, IR[VF]))
 vstore = verb(types.void, P, VF)(lambda b, p, x: store(b, p, x))
 vload_half = verb(VF, P)(lambda b, p: b.fpext(load(b, p, vector(HALF, 16)), IR[VF]))
 vstore_half = verb(types.void, P, VF)(lambda b, p, x: store(b, p, b.fptrunc(x, vector(HALF, 16))))
-vload_some = verb(VF, P, P)(lambda b, p, n: masked(b, "load", p, n))  # n lanes, up to 16; zeros behind them
-vstore_some = verb(types.void, P, VF, P)(lambda b, p, x, n: masked(b, "store", p, n, x))
+vload_some = verb(VF, P, P)(lambda b, p, n: some(b, p, n))
+vstore_some = verb(types.void, P, VF, P)(lambda b, p, x, n: some(b, p, n, x))
 splat = verb(VF, F)(lambda b, x: broadcast(b, x, 16))
 vabs = verb(VF, VF)(lambda b, x: elementary(b, "fabs", x))
 vround = verb(VF, VF)(lambda b, x: elementary(b, "rint", x))  # ties to even
