@@ -248,46 +248,21 @@ def test_threads_are_as_many_as_asked() -> None:
         NumbaBackend().compile(program, families.weights(program), Options(threads=0))
 
 
-RUN = """
+def test_numba_is_imported_when_it_is_needed_and_what_to_do_without_it() -> None:
+    code = """
 import sys
-{before}
 from edgeq import backends
-from edgeq.backends.base import Batch, Options
+from edgeq.backends.base import Options
 from tests import families
 found = backends.find("numba")
-assert "numba" not in sys.modules or sys.modules["numba"] is None
+assert "numba" not in sys.modules
+sys.modules["numba"] = None
 program = families.lower("llama")
-made = found.compile(program, families.weights(program), Options(2))
-print(made.step(made.new_state(1, 64), Batch.single([1], 0))[0].shape)
+found.compile(program, families.weights(program), Options(2))
 """
-
-
-def subprocess_run(before: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", RUN.format(before=before)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **env}, cwd=ROOT)
-
-
-def test_without_numba_the_error_says_how_to_install_it() -> None:
-    done = subprocess_run("sys.modules['numba'] = None")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert "BackendError" in done.stderr
     assert "pip install numba" in done.stderr
-
-
-def test_a_cache_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    blocked = str(tmp_path / "file" / "folder")  # under a file: nobody can make it, not even root
-    done = subprocess_run("", NUMBA_CACHE_DIR=blocked)
-    assert done.stdout == f"(1, {families.VOCAB})\n", done.stderr
-
-
-def test_machine_code_is_kept_between_processes(tmp_path: Path) -> None:
-    kept = []
-    for _ in range(2):
-        done = subprocess_run("", NUMBA_CACHE_DIR=str(tmp_path))
-        assert done.returncode == 0, done.stderr
-        kept.append({p: p.stat().st_mtime_ns for p in tmp_path.iterdir()})
-    assert kept[0]
-    assert kept[0] == kept[1]
 
 
 NAMED = os.environ.get("EDGEQ_TEST_MODELS")
