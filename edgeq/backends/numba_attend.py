@@ -139,6 +139,7 @@ def scores(q, count, tile, e, out):
 def soften(s, low, high, scale, cap, state, shrink):
     """64 scores become exp(score - maximum), 0 outside of low to high; maximum and sum of the query at `state` change,
     and what earlier sums shrink by goes to `shrink`."""
+
     def mask(v, top):
         x = vload(s + v * 64) * splat(scale)
         x = repeat(nonzero(cap), lambda _, x: [softened(x, cap)], x)[0]  # or not
@@ -230,10 +231,8 @@ def attend(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
             while i < count:
                 p = position + i // group
                 low, high, m = lowest(p, window, base), highest(p, base), 1
-                while m < GROUP and i + m < count:  # neighbours that see the same
-                    p = position + (i + m) // group
-                    if lowest(p, window, base) != low or highest(p, base) != high:
-                        break
+                while (m < GROUP and i + m < count and lowest(position + (i + m) // group, window, base) == low
+                       and highest(position + (i + m) // group, base) == high):  # neighbours that see the same
                     m += 1
                 if low <= high:
                     meet(queries + 4 * across * i, 4 * across * count, m, low, high, e, scale, cap, scratch,

@@ -183,7 +183,8 @@ def test_files_come_back_as_they_were_saved_or_not_at_all(monkeypatch: pytest.Mo
 
 
 def test_a_cold_start_says_why_it_takes_its_time(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgeq", "run", str(tiny()), "--backend", "numba", "--raw", "-n", "1", "--temp", "0", "fox"]
+    words = ["--backend", "numba", "--raw", "-n", "1", "--temp", "0", "fox"]
+    command = [sys.executable, "-m", "edgeq", "run", str(tiny()), *words]
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     said = [subprocess.run(command, capture_output=True, text=True, timeout=200, env=env, cwd=ROOT) for _ in range(2)]
     assert [done.returncode for done in said] == [0, 0]

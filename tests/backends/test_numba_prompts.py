@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgeq.backends.base import Batch, Options
 from edgeq.ops import In
 from edgeq.program import Builder
 from tests.backends.single import near, program
-from tests.backends.test_native_ops import batch
+from tests.backends.test_native_ops import attention, batch
 from tests.blocks import MemoryWeights, filled
 
 pytest.importorskip("numba", reason="numba has no wheel for this platform")
@@ -160,3 +161,40 @@ def test_prompts_of_several_sequences_with_wanted_rows_of_all_kinds() -> None:
     for s in (0, 1):
         alone = made.step(made.new_state(1, 64, "F32"), Batch.single(tokens[20 * s : 20 * s + 20], 0))[0]
         assert np.array_equal(found[s : s + 1], alone)
+
+
+Built = tuple[list[int], list[int]]  # handles of inputs and outputs
+
+
+def wide(b: Builder) -> Built:
+    x = b.buffer("x", 40960)
+    return [x], [b.linear("y", x, b.tensor("w", 8, 40960), 8)]
+
+
+def narrow(b: Builder) -> Built:
+    x = b.buffer("x", 256)
+    return [x], [b.linear("y", x, b.tensor("w", 96, 256), 96)]
+
+
+def looked_up(b: Builder) -> Built:
+    return [], [b.embed(b.tensor("w", 9, 40960), 40960)]
+
+
+def many_heads(b: Builder) -> Built:
+    return attention(b, 100, 1, 72, 0, 0.0)
+
+
+@pytest.mark.parametrize(("build", "tokens"), [(wide, 3), (narrow, 540), (looked_up, 5), (many_heads, 40)])
+def test_kernels_stay_within_their_scratch(build: Callable[[Builder], Built], tokens: int) -> None:
+    made = program(build)
+    rng = np.random.default_rng(0)
+    weights = filled(rng, [(t.name, t.shape) for t in made.tensors], {}, "Q2_K", 1.0)
+    executable = backend(2).compile(made, weights, Options(2, chunk=1024))
+    size = executable._plan.scratch
+    executable._scratch = [np.full(size + (1 << 16), 0xA5, np.uint8) for _ in executable._scratch]
+    inputs = [rng.standard_normal((tokens, made.buffers[h].width)).astype(np.float32) for h in made.inputs]
+    out = executable.step(executable.new_state(1, 1024, "F32"), batch(tokens), inputs)[0]
+    assert np.isfinite(out).all()
+    for array in executable._scratch:
+        used = -array.ctypes.data % 64 + size
+        assert (array[used:] == 0xA5).all()
