@@ -77,7 +77,7 @@ def elementary(b: Any, name: str, *given: Any) -> Any:
 
 
 def some(b: Any, p: Any, n: Any, *stored: Any) -> Any:
-    """The first n of 16 floats, in memory at p, are loaded, zeros behind them, or stored; the others are not touched."""
+    """The first n of 16 floats in memory at p are loaded, zeros behind them, or stored. The others are not touched."""
     if "avx" not in host_features():
         return _one_by_one(b, p, n, *stored)
     short = b.select(b.icmp_signed("<", n, ir.Constant(I64, 16)), n, ir.Constant(I64, 16))

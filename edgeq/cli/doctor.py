@@ -12,6 +12,7 @@ import click
 
 from edgeq import _lib, machine, registry
 from edgeq._version import __version__
+from edgeq.backends import numba_cache
 from edgeq.errors import EdgeqError, shown
 
 # What an optional package is for.
@@ -89,12 +90,14 @@ def version(package: str) -> str | None:
 
 
 def cache() -> dict[str, Any]:
-    """The folder of fetched models and which of the registry are in it."""
+    """The folder of fetched models, which of the registry are in it, and where numba's kernels are kept."""
+    folder = numba_cache.folder()
+    kernels = str(folder) if folder else None
     try:
         here = {entry.name: entry.fetched for entry in registry.entries()}
-        return {"path": str(registry.cache_dir()), "models": here}
+        return {"path": str(registry.cache_dir()), "models": here, "kernels": kernels}
     except EdgeqError as error:
-        return {"path": None, "models": {}, "why": str(error)}
+        return {"path": None, "models": {}, "kernels": kernels, "why": str(error)}
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -120,6 +123,9 @@ def lines(report: dict[str, Any]) -> list[str]:
     here = [name for name, fetched in report["cache"]["models"].items() if fetched]
     text.append(f"cache     {report['cache']['path'] or report['cache']['why']}")
     text.append(f"          models fetched by name: {', '.join(here) or 'none'}")
+    if report["optional"]["numba"]["version"]:
+        kept = report["cache"]["kernels"] or "no folder; NUMBA_CACHE_DIR names one, without it each start compiles them"
+        text.append(f"          kernels of the numba backend: {kept}")
     return text
 
 

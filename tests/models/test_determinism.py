@@ -105,14 +105,14 @@ def test_reproducible_logits_do_not_depend_on_neighbours_and_cache_hits(
 
 
 # Differences as shares of the spread of the logits, largest and root mean square, and largest KL divergence. Native
-# prompts lose up to 1 % of a token's length in each linear (EQ_PRECISION), numba's nothing but the order of sums. A
-# rounded key or value may fall to the other side of a step; steps of Q4_0 are wide.
+# prompts lose up to 1 % of a token's length in each linear (EQ_PRECISION); numba's lose nothing, its small batches what
+# 16 bits of an activation do. A rounded key or value may fall to the other side of a step; steps of Q4_0 are wide.
 NATIVE = {"F32": (0.8, 0.06, 0.1), "F16": (0.8, 0.06, 0.1), "Q8_0": (0.8, 0.08, 0.15), "Q4_0": (4.0, 0.35, 2.5)}
 NUMBA_ROUNDING = {
     "F32": (5e-3, 1e-3, 2e-6),
     "F16": (1e-2, 2e-3, 1e-5),
     "Q8_0": (0.2, 0.02, 2e-3),
-    "Q4_0": (0.5, 0.1, 0.03),
+    "Q4_0": (1.5, 0.15, 0.3),
 }
 NEAR_TIE = 6.0  # RMS differences between the two highest logits
 

@@ -167,8 +167,10 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     import json
 
     monkeypatch.setenv("EDGEQ_CACHE", str(tmp_path))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     assert cli.main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert report["cache"]["kernels"] == str(tmp_path / "numba")
     assert report["threads"]["use"] >= 1
     assert report["cache"]["path"] == str(tmp_path)
     assert report["library"]["usable"] == (report["cpu"]["chosen"] is not None)
@@ -177,6 +179,8 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert cli.main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert f"threads   {report['threads']['use']}" in text
+    kept = f"kernels of the numba backend: {tmp_path / 'numba'}"
+    assert (kept in text) == bool(report["optional"]["numba"]["version"])
 
 
 def test_doctor_without_a_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
