@@ -79,7 +79,8 @@ class Kernel(CFunc):  # type: ignore[misc,unused-ignore]
             return None
 
     def save_overload(self, _: Any, made: Any) -> None:
-        numba_cache.save(self.file, dumps(made._reduce()))
+        if not made.library.has_dynamic_globals:  # addresses of this process
+            numba_cache.save(self.file, dumps(made._reduce()))
 
 
 @cache

@@ -94,6 +94,22 @@ def test_rows_are_fewer_where_threads_are_many() -> None:
             assert n == ROWS or rows >= 4 * threads * n
 
 
+def test_tokens_lie_in_lanes_and_nothing_is_written_beside_them() -> None:
+    from edgeq.backends.numba_compile import compiled
+    from edgeq.backends.numba_panel import lay_lanes
+
+    tokens, k = 20, 37
+    x = np.random.default_rng(0).standard_normal((tokens, k)).astype(np.float32)
+    out = np.full((3, k, 16), 7, np.float32)
+    places = np.array([x.ctypes.data, out.ctypes.data], np.int64)
+    args = np.array([places.ctypes.data, k, places.ctypes.data + 8, 32], np.int64)
+    ctx = np.array([0, 0, 0, 0, tokens], np.int64)
+    for item in (1, 0):
+        compiled(lay_lanes).ctypes(args.ctypes.data, item, item + 1, 0, ctx.ctypes.data)
+    assert np.array_equal(out[:2].transpose(0, 2, 1).reshape(32, k), x[np.minimum(np.arange(32), tokens - 1)])
+    assert (out[2] == 7).all()
+
+
 def test_runs_are_consecutive_positions_of_one_sequence() -> None:
     from edgeq.backends.numba_attend import BLOCK, runs
 

@@ -160,7 +160,7 @@ LINEAR: list[Mutant] = [
         ("factors", "out + 4 * r, sum_", "out, sum_", "mins of the first row only"),
         ("linear", "f32(bias + 4 * (row + r))", "f32(bias)", "first bias for all"),
         ("linear", "(k // 32 + 1) // 2", "k // 64", "last of an odd number of groups left out"),
-        ("linear", "range(first, last, 4)", "range(first, last - (last > 60), 4)", "last row of a claim"),
+        ("linear", "imin(4, last - row)", "imin(3, last - row)", "every fourth row left out"),
     ),
     *numba("_linear", "not_finite")(
         ("round32", "vsum(a * splat(ZERO) + b * splat(ZERO))", "ZERO", "infinite values lost"),
