@@ -11,8 +11,8 @@ import hashlib
 import os
 import pickle
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from numba.core.serialize import dumps
 from edgeq.backends import numba_cache
 from edgeq.errors import BackendError
 
-_LOCK = threading.RLock()
+_COMPILER = ThreadPoolExecutor(1, "edgeq-numba-compiler")
 _COMPILED: dict[tuple[str, str], Kernel] = {}
 
 
@@ -91,11 +91,16 @@ def _sources() -> str:
 
 
 def compiled(function: Callable[..., None]) -> Kernel:
+    """The kernel, compiled on a thread of its own: in the main thread Ctrl-C could end in a callback of LLVM, and be
+    lost. Whoever waits here can be interrupted; what was begun is finished."""
     key = (function.__module__, function.__name__)
-    with _LOCK:
-        if key not in _COMPILED:
-            _COMPILED[key] = Kernel(function)
-        return _COMPILED[key]
+    return _COMPILED.get(key) or _COMPILER.submit(_compiled, key, function).result()
+
+
+def _compiled(key: tuple[str, str], function: Callable[..., None]) -> Kernel:
+    if key not in _COMPILED:
+        _COMPILED[key] = Kernel(function)
+    return _COMPILED[key]
 
 
 def address(function: Callable[..., None]) -> int:

@@ -94,9 +94,10 @@ class Plan:
         k = max((program.buffers[h].width for h in self._matrix_inputs()), default=0)
         temps = [self._temps(op) for op in program.ops]
         first = max((t[0] for t in temps), default=0), max((t[1] for t in temps), default=0)
-        # rounded activations (q, scales and sums of 32, of 16) and what fused ops need between their parts
-        sizes = [4 * k, *[4 * self._padded(k // 32)] * 2, *[4 * self._padded(k // 16)] * 2, 4 * first[0], 4 * first[1]]
-        self.q, self.scale32, self.sum32, self.scale16, self.sum16, self.temp, self.other = (
+        # rounded activations (q, scales and sums of 32, of 16), those in lanes, what fused ops need between their parts
+        of_32, of_16 = 4 * self._padded(k // 32), 4 * self._padded(k // 16)
+        sizes = (2 * k, of_32, of_32, of_16, of_16, 4 * k, 4 * first[0], 4 * first[1])
+        self.q, self.scale32, self.sum32, self.scale16, self.sum16, self.lanes, self.temp, self.other = (
             self._extra(n) for n in sizes
         )
         self.places = np.zeros(len(self.offsets) + 1, np.int64)  # the last stays 0: an absent buffer
@@ -217,14 +218,14 @@ class Plan:
 
     def _many(self, x: int, m: Matrix, args: list[int], outputs: bool, together: bool) -> None:
         if self._lanes != x:
-            self.add(many.lay_lanes, [self.at(x), m.width, self.at(self.q), args[-1]], MANY_LANES[outputs])
+            self.add(many.lay_lanes, [self.at(x), m.width, self.at(self.lanes), args[-1]], MANY_LANES[outputs])
             self._lanes = x
         elif together:
             self._last["many"].wait = False
         rows = many.panel_rows(m.rows, self.threads)
         words = [rows, m.block, m.row // (m.width // m.block), m.kind]
         self._last["many"] = self.add(
-            many.panel_linear, [*args, self.at(self.q), *words], -(-m.rows // rows) * MANY[outputs]
+            many.panel_linear, [*args, self.at(self.lanes), *words], -(-m.rows // rows) * MANY[outputs]
         )
 
     def norm(

@@ -23,9 +23,10 @@ pytest.importorskip("numba", reason="numba has no wheel for this platform")
 from tests.backends.test_numba import backend
 
 ROOT = Path(__file__).resolve().parents[2]
+Built = tuple[list[int], list[int]]  # handles of inputs and outputs
 
 
-def with_residual(b: Builder, rows: int, cols: int) -> tuple[list[int], list[int]]:
+def with_residual(b: Builder, rows: int, cols: int) -> Built:
     x, residual, out = b.buffer("x", cols), b.buffer("r", rows), b.buffer("y", rows)
     b.add(ops.LinearAdd(In(x), b.tensor("w", rows, cols), b.tensor("b", rows), In(residual), out))
     return [x, residual], [out]
@@ -179,7 +180,24 @@ def test_prompts_of_several_sequences_with_wanted_rows_of_all_kinds() -> None:
         assert np.array_equal(found[s : s + 1], alone)
 
 
-Built = tuple[list[int], list[int]]  # handles of inputs and outputs
+def test_few_rows_that_are_wanted_of_many_between_linears_of_all() -> None:
+    """What is at hand of the few, rounded, is not what is at hand of all, in lanes."""
+    rng = np.random.default_rng(1)
+
+    def build(b: Builder) -> Built:
+        x = b.buffer("x", 64)
+        some = b.take_rows("some", x)
+        y, z, u = (b.linear(n, h, b.tensor(n, 20, 64), 20) for n, h in (("y", some), ("z", x), ("u", some)))
+        return [x], [y, z, u]
+
+    made = program(build)
+    weights = filled(rng, [(n, (20, 64)) for n in "yzu"], {"z": "F16"}, "Q8_0", 1.0)
+    executable = backend(2).compile(made, weights, Options(2, chunk=64))
+    x = rng.standard_normal((40, 64)).astype(np.float32)
+    wanted = Batch([1] * 40, range(40), [0] * 40, [5, 39])
+    found = executable.step(executable.new_state(1, 64, "F32"), wanted, [x])
+    for out, name, rows in zip(found, "yzu", (x[[5, 39]], x, x[[5, 39]]), strict=True):
+        near(out, rows @ weights[name].values().T, 2e-5)
 
 
 def wide(b: Builder) -> Built:
