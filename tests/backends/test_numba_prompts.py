@@ -197,7 +197,7 @@ def test_few_rows_that_are_wanted_of_many_between_linears_of_all() -> None:
     wanted = Batch([1] * 40, range(40), [0] * 40, [5, 39])
     found = executable.step(executable.new_state(1, 64, "F32"), wanted, [x])
     for out, name, rows in zip(found, "yzu", (x[[5, 39]], x, x[[5, 39]]), strict=True):
-        near(out, rows @ weights[name].values().T, 2e-5)
+        near(out, rows @ weights[name].values().T, 1e-4)
 
 
 def wide(b: Builder) -> Built:
