@@ -247,21 +247,26 @@ ATTENTION: list[Mutant] = [
 ]  # fmt: skip
 
 KEPT: list[Mutant] = [
-    *numba("_cache", "").asking(CACHE)(
+    *numba("_cache", "").asking(f"{CACHE} -k 'where_files or come_back'")(
         ("folder", '"EDGEQ_CACHE"', '"EDGEQ_NO_CACHE"', "EDGEQ_CACHE ignored"),
         ("load", "if hashlib.sha256(content).digest() == data[:DIGEST] else None", "or None", "damage not noticed"),
         ("save", "part.replace(place / name)", "pass", "nothing is kept"),
     ),
-    *numba("_compile", "").asking(CACHE)(
+    *numba("_compile", "").asking(f"{CACHE} -k 'another'")(
         ("Kernel.file", "{processor} ", "", "code of one processor for all"),
         ("Kernel.file", "{numba.__version__} ", "", "code of another Numba"),
         ("Kernel.file", " {_sources()}", "", "code of other sources"),
         ("Kernel.load_overload", "return None", "raise", "content that does not load is an error"),
     ),
-    *numba("", "").asking(CACHE)(
+    *numba("_compile", "").asking("tests/test_interrupts.py -k compiled")(
+        ("compiled", "_COMPILER.submit(_compiled, key, function).result()", "_compiled(key, function)",
+         "Ctrl-C is lost while kernels are compiled"),
+    ),
+    *numba("", "").asking(f"{CACHE} -k only_what")(
         ("NumbaExecutable._count", "& (phases[:, 2] > 0)", "", "all kernels are compiled at once"),
     ),
 ]  # fmt: skip
+
 VERBS: list[Mutant] = [
     *numba("_vectors", "test_linear and (Q5_0 or Q4_1 or Q6_K or IQ2_S or IQ3_S or IQ1_S)")(
         ("nibbles", "[4] * 16", "[3] * 16", "high nibbles one bit too low"),
@@ -310,7 +315,7 @@ VERBS: list[Mutant] = [
 ]  # fmt: skip
 
 TRACED: list[Mutant] = [
-    *numba("_verbs", "test_linear and Q4_0 or elementwise")(
+    *numba("_verbs", "test_linear and (Q4_0 or Q3_K)")(
         ("repeat", "b.store(given(new, x.kind), place)", "b.store(x.code, place)", "state of a loop does not change"),
         ("given", "else [value] * count", "else [0] * count", "one number for all lanes is zero"),
     ),
