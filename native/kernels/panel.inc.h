@@ -1,5 +1,5 @@
-/* Linear layers for many tokens: a panel of weights is unpacked to bytes once and meets blocks of tokens that lie in vector
- * lanes.
+/* Linear layers for many tokens: a panel of weights is unpacked to bytes, or words, once and meets blocks of tokens that
+ * lie in vector lanes.
  *
  * An activation is q = 256 high + low. For most groups of 32 the high bytes are enough. What a group loses without its
  * low bytes is known (a->lost), and where that is more than its share of EQ_PRECISION of the length of the token's
@@ -14,21 +14,19 @@
 #define EQ_TURN_BLOCKS (1024 / EQ_BLOCK_TOKENS) /* blocks that meet a panel before the next one is unpacked */
 #define EQ_PRECISION 0.01f
 
-#ifndef EQ_STORED /* what the panel's weights are too large by; a vocabulary whose dot takes signed bytes keeps them so */
-#define EQ_STORED(offset) 0
-EQ_INLINE vi i_load(const int32_t *p) { (void)p; return i_zero(); }
-#endif
+#include "kernels/dots.inc.h"
 
 typedef struct {
-    uint8_t w[EQ_ROW_STEP][EQ_KC]; /* value + EQ_STORED(offset) */
+    uint8_t w[EQ_ROW_STEP][EQ_KC]; /* value + EQ_STORED(offset); or half as many int16 */
     float s[EQ_ROW_STEP][EQ_KC / 16];
     float m[EQ_ROW_STEP][EQ_KC / 16];
-    /* of the block at hand: where sums of high and low bytes start, sums of the activations, groups with both bytes */
+    /* of the block at hand: where sums of high and low bytes start, sums of the activations; `both`: groups with both bytes */
     int32_t start[2][EQ_KC / 16][EQ_BLOCK_TOKENS];
     float sum[EQ_KC / 16][EQ_BLOCK_TOKENS];
-    uint8_t both[EQ_KC / 32];
+    int16_t words[EQ_WORDS(8) ? EQ_KC / 4 : 1][EQ_BLOCK_TOKENS][2]; /* its activations, where weights are int16 */
     float part[EQ_MR][EQ_BLOCK_TOKENS]; /* outputs of a block that is not full */
     float inverse[EQ_TURN_BLOCKS][EQ_BLOCK_TOKENS]; /* 1 / sum of squares of a token's activations */
+    uint8_t both[EQ_KC / 32];
 } eq_panel;
 _Static_assert(sizeof(eq_panel) <= EQ_LINEAR_SCRATCH, "a panel has to fit the scratch of a thread");
 
@@ -38,6 +36,8 @@ EQ_INLINE const int8_t *packed_high(const eq_act *a, int64_t block) {
 EQ_INLINE const int8_t *packed_low(const eq_act *a, int64_t block) {
     return packed_high(a, block) + EQ_BLOCK_TOKENS * (int64_t)a->width;
 }
+
+EQ_INLINE int16_t *panel_words(const eq_panel *p, int row) { return (int16_t *)(void *)p->w[row]; }
 
 EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, int rows, int64_t k0, int64_t k1, eq_panel *p) {
     int64_t span = 32 * f.groups, stride = w->cols / span * f.block_bytes;
@@ -49,10 +49,12 @@ EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, 
             float *s = p->s[r] + per * g, *m = p->m[r] + per * g;
             const uint8_t *block = data + k / span * f.block_bytes;
             if (f.scales) f.scales(block, s, m);
-            for (int j = 0; j < f.groups; j++)
-                w_bytes_store(p->w[r] + (k - k0) + 32 * j,
-                              f.scales ? f.values(block, j) : any_values(f.any, data, k / 32 + j, s + per * j, m + per * j),
-                              EQ_STORED(f.offset));
+            for (int j = 0; j < f.groups; j++) {
+                const int64_t i = k - k0 + 32 * j;
+                w32 v = f.scales ? f.values(block, j) : any_values(f.any, data, k / 32 + j, s + per * j, m + per * j);
+                if (EQ_WORDS(f.bits)) w_store(panel_words(p, r) + i, v);
+                else w_bytes_store(p->w[r] + i, v, EQ_STORED(f.offset));
+            }
         }
     }
 }
@@ -100,6 +102,11 @@ EQ_INLINE void panel_meet(const eq_layout f, const eq_act *a, int64_t block, int
             sum = v_fma(v_load(a->lost + (block * groups + g) * EQ_BLOCK_TOKENS + n * EQ_VL), v_load(inverse + n * EQ_VL), sum);
         p->both[g - k0 / 32] = !(v_sum(sum) <= share);
     }
+    const int8_t *high = packed_high(a, block), *low = packed_low(a, block);
+    for (int64_t k = k0; EQ_WORDS(f.bits) && k < k1; k += 4)
+        for (int64_t n = 0, i = k * EQ_BLOCK_TOKENS; n < EQ_NV; n++, i += 4 * EQ_VL)
+            x_words(high + i, p->both[(k - k0) / 32] ? low + i : NULL, p->words[(k - k0) / 2][n * EQ_VL],
+                    p->words[(k - k0) / 2 + 1][n * EQ_VL]);
     if (!EQ_STORED(f.offset) && !f.mins) return;
     const int per = f.halves ? 1 : 2; /* sums of 16 */
     for (int64_t g = 0; g < (k1 - k0) / 16 / per; g++) {
@@ -116,45 +123,6 @@ EQ_INLINE void panel_meet(const eq_layout f, const eq_act *a, int64_t block, int
     }
 }
 
-/* dot[row][token vector] += `run` weights of each row times activations x */
-#ifdef EQ_INT16_SUMS
-EQ_INLINE void panel_dots(const eq_layout f, const uint8_t *w, const int rows, const int8_t *x, const int run,
-                          vi (*dot)[EQ_NV]) {
-    const int span = f.bits <= 4 ? 32 : f.bits == 5 ? 16 : f.bits == 6 ? 8 : 4; /* so many weights' sums fit int16 */
-    for (int i = 0; i < run; i += span) {
-        vp sum[EQ_MR][EQ_NV];
-        EQ_UNROLL
-        for (int j = i; j < i + span && j < run; j += 4) {
-            vx v[EQ_NV];
-            for (int n = 0; n < EQ_NV; n++) v[n] = x_load(x + j * EQ_BLOCK_TOKENS + 4 * n * EQ_VL);
-            for (int r = 0; r < rows; r++) {
-                vw four = x_four(w + r * EQ_KC + j);
-                for (int n = 0; n < EQ_NV; n++) {
-                    vp two = f.offset == 128 ? p_products_signed(four, v[n]) : p_products(four, v[n]);
-                    sum[r][n] = j == i ? two : p_add(sum[r][n], two);
-                }
-            }
-        }
-        for (int r = 0; r < rows; r++)
-            for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_widen(dot[r][n], sum[r][n]);
-    }
-}
-#else
-EQ_INLINE void panel_dots(const eq_layout f, const uint8_t *w, const int rows, const int8_t *x, const int run,
-                          vi (*dot)[EQ_NV]) {
-    (void)f;
-    EQ_UNROLL
-    for (int i = 0; i < run; i += 4) {
-        vx v[EQ_NV];
-        for (int n = 0; n < EQ_NV; n++) v[n] = x_load(x + i * EQ_BLOCK_TOKENS + 4 * n * EQ_VL);
-        for (int r = 0; r < rows; r++) {
-            vw four = x_four(w + r * EQ_KC + i);
-            for (int n = 0; n < EQ_NV; n++) dot[r][n] = i_dot(dot[r][n], four, v[n]);
-        }
-    }
-}
-#endif
-
 /* rows x EQ_BLOCK_TOKENS outputs over one panel's width; c [rows][to] is read, unless k0 is 0, added to and written. */
 EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const int rows, int64_t k0, int64_t k1, const eq_act *a,
                            int64_t block, float *c, int64_t to) {
@@ -167,27 +135,34 @@ EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const 
         for (int n = 0; n < EQ_NV; n++) acc[r][n] = k0 == 0 ? v_zero() : v_load(c + r * to + n * EQ_VL);
     for (int64_t k = k0; k < k1; k += run) {
         const int64_t g = (k - k0) / run;
-        const int both = p->both[(k - k0) / 32];
-        const uint8_t *w = p->w[row] + (k - k0);
-        vi dot[EQ_MR][EQ_NV];
-        for (int r = 0; r < rows; r++)
-            for (int n = 0; n < EQ_NV; n++) dot[r][n] = EQ_STORED(f.offset) ? i_load(p->start[0][g] + n * EQ_VL) : i_zero();
-        for (const int8_t *x = high + k * EQ_BLOCK_TOKENS;; x += low - high) { /* one loop: code for one plane of bytes */
-            EQ_FORGET(w); /* or all weights of the group would be kept for the low bytes, in memory */
-            panel_dots(f, w, rows, x, run, dot);
-            if (!both || x >= low) break;
-            for (int r = 0; r < rows; r++)
-                for (int n = 0; n < EQ_NV; n++) {
-                    dot[r][n] = i_times(dot[r][n], 256);
-                    if (EQ_STORED(f.offset)) dot[r][n] = i_add(dot[r][n], i_load(p->start[1][g] + n * EQ_VL));
+        const int planes = EQ_WORDS(f.bits) ? 1 : 1 + p->both[(k - k0) / 32];
+        for (int plane = 0; plane < planes; plane++) { /* one loop: code for one plane of bytes */
+            vi dot[EQ_MR][EQ_NV];
+            if (EQ_WORDS(f.bits)) {
+                const int16_t *w = panel_words(p, row) + (k - k0);
+                EQ_FORGET(w); /* or all weights of the group would be kept, in memory */
+                dots_words(w, rows, p->words[(k - k0) / 2][0], run, dot);
+            } else {
+                const uint8_t *w = p->w[row] + (k - k0);
+                const int8_t *x = (plane ? low : high) + k * EQ_BLOCK_TOKENS;
+                EQ_FORGET(w);
+                EQ_FORGET(x);
+                dots_bytes(f, w, rows, x, run, p->start[plane][g], dot);
+            }
+            const float unit = EQ_WORDS(f.bits) || plane ? 1.0f : 256.0f;
+            for (int n = 0; n < EQ_NV; n++) {
+                vf xs = v_mul(v_load(scale + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL), v_set(unit));
+                for (int r = 0; r < rows; r++) {
+                    acc[r][n] = v_fma(i_float(dot[r][n]), v_mul(xs, v_set(p->s[row + r][g])), acc[r][n]);
+                    EQ_PUT_BY(acc[r][n]);
                 }
+            }
         }
-        for (int n = 0; n < EQ_NV; n++) {
-            vf xs = v_mul(v_load(scale + k / 32 * EQ_BLOCK_TOKENS + n * EQ_VL), v_set(both ? 1.0f : 256.0f));
-            vf xm = v_load(p->sum[g] + n * EQ_VL);
+        for (int n = 0; n < EQ_NV && f.mins; n++) {
+            vf sum = v_load(p->sum[g] + n * EQ_VL);
             for (int r = 0; r < rows; r++) {
-                acc[r][n] = v_fma(i_float(dot[r][n]), v_mul(xs, v_set(p->s[row + r][g])), acc[r][n]);
-                if (f.mins) acc[r][n] = v_fma(v_set(p->m[row + r][g]), xm, acc[r][n]);
+                acc[r][n] = v_fma(v_set(p->m[row + r][g]), sum, acc[r][n]);
+                EQ_PUT_BY(acc[r][n]);
             }
         }
     }
@@ -221,12 +196,13 @@ EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act 
                             void *scratch) {
     eq_panel *p = scratch;
     int rows = (int)(row1 - row0);
+    const int64_t width = EQ_WORDS(f.bits) ? EQ_KC / 2 : EQ_KC;
     int64_t blocks = (a->tokens + EQ_BLOCK_TOKENS - 1) / EQ_BLOCK_TOKENS;
     for (int64_t first = 0; first < blocks; first += EQ_TURN_BLOCKS) {
         int64_t many = blocks - first < EQ_TURN_BLOCKS ? blocks - first : EQ_TURN_BLOCKS;
         panel_inverse(a, first, many, p);
-        for (int64_t k0 = 0; k0 < w->cols; k0 += EQ_KC) {
-            int64_t k1 = k0 + EQ_KC < w->cols ? k0 + EQ_KC : w->cols;
+        for (int64_t k0 = 0; k0 < w->cols; k0 += width) {
+            int64_t k1 = k0 + width < w->cols ? k0 + width : w->cols;
 #ifdef EQ_PAIRS
             if (f.pairs) panel_unpack_pairs(f, w, row0, rows, k0, k1, p);
             else panel_unpack(f, w, row0, rows, k0, k1, p);

@@ -1,9 +1,6 @@
 /* The most multiply-adds that this variant can do: independent sums in registers, operands in the first cache.
  * What is added up has a known total, so that a caller sees that the counted work was done. */
 
-#ifndef EQ_HOLD /* in a register: GCC 12 loads an operand again for every product */
-#define EQ_HOLD(v) ((void)0)
-#endif
 #define PEAK_VECTOR 64 /* bytes: at least as many as any vector has */
 enum { PEAK_X = 3, PEAK_W = 4, PEAK_STEPS = 8 }; /* PEAK_X * PEAK_W sums: enough to hide the latency of each */
 

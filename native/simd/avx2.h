@@ -1,7 +1,7 @@
 /* The vector vocabulary for AVX2 with FMA and F16C: 8 floats, 32 int16 in two registers. */
 #define EQ_VL 8
 #define EQ_NV 2
-#define EQ_MR 3
+#define EQ_MR 4
 #define EQ_QB 2
 
 typedef __m256 vf;
@@ -171,27 +171,47 @@ EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sum
              _mm256_add_epi32(_mm256_madd_epi16(l[0], l[0]), _mm256_madd_epi16(l[1], l[1])), sums);
 }
 
-/* Packed: 4 activations of each of 8 tokens times 4 weights. Weights of up to 6 bits are unsigned, and so small that several
- * products are added as int16; bytes are signed, and their sign goes to the activations, which are never -128. */
+/* Packed: 4 activations of each of 8 tokens times 4 weights. There is no dot product of bytes: pairs of products are added
+ * as int16 first. Weights of up to 6 bits are unsigned, and so small that several such pairs fit; those of 8 bits, for
+ * which not even one does, are int16 as their activations are. */
 #define EQ_STORED(offset) ((offset) == 128 ? 0 : (offset))
+#define EQ_WORDS(bits) ((bits) == 8)
+#define EQ_INT16_SUMS 1
+typedef __m256i vp;
 EQ_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
 EQ_INLINE vi i_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 EQ_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
-EQ_INLINE vi i_times(vi a, int n) { return _mm256_mullo_epi32(a, _mm256_set1_epi32(n)); }
 EQ_INLINE vx x_load(const int8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 EQ_INLINE vw x_four(const uint8_t *w) {
     int32_t four;
     memcpy(&four, w, 4);
     return _mm256_set1_epi32(four);
 }
-EQ_INLINE vi i_dot(vi acc, vw w, vx x) { /* w unsigned, of up to 7 bits */
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
-}
 EQ_INLINE vf i_float(vi x) { return _mm256_cvtepi32_ps(x); }
-
-#define EQ_INT16_SUMS 1 /* there is no dot product of bytes: pairs of products are added as int16 first */
-typedef __m256i vp;
 EQ_INLINE vp p_products(vw w, vx x) { return _mm256_maddubs_epi16(w, x); }
-EQ_INLINE vp p_products_signed(vw w, vx x) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
 EQ_INLINE vp p_add(vp a, vp b) { return _mm256_add_epi16(a, b); }
 EQ_INLINE vi i_widen(vi acc, vp x) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, _mm256_set1_epi16(1))); }
+EQ_INLINE vi i_words(vw w, vx x) { return _mm256_madd_epi16(w, x); }
+EQ_INLINE vi i_dot(vi acc, vw w, vx x) { return i_widen(acc, p_products(w, x)); } /* w unsigned, of up to 7 bits */
+
+EQ_INLINE void w_store(int16_t *p, w32 w) {
+    _mm256_storeu_si256((__m256i *)p, w.a);
+    _mm256_storeu_si256((__m256i *)(p + 16), w.b);
+}
+/* 4 activations of each of 8 tokens, 256 high, and low if there is one: the first two, the last two */
+EQ_INLINE void x_words(const int8_t *high, const int8_t *low, int16_t *first, int16_t *second) {
+    const __m256i a = _mm256_set_epi8(13, -1, 12, -1, 9, -1, 8, -1, 5, -1, 4, -1, 1, -1, 0, -1, 13, -1, 12, -1, 9, -1, 8, -1,
+                                      5, -1, 4, -1, 1, -1, 0, -1);
+    const __m256i b = _mm256_or_si256(a, _mm256_set1_epi16(0x0200)); /* each byte from two places on */
+    __m256i x = x_load(high), x0 = _mm256_shuffle_epi8(x, a), x1 = _mm256_shuffle_epi8(x, b);
+    if (low) {
+        x = x_load(low);
+        x0 = _mm256_add_epi16(x0, _mm256_srai_epi16(_mm256_shuffle_epi8(x, a), 8));
+        x1 = _mm256_add_epi16(x1, _mm256_srai_epi16(_mm256_shuffle_epi8(x, b), 8));
+    }
+    _mm256_storeu_si256((__m256i *)first, x0);
+    _mm256_storeu_si256((__m256i *)second, x1);
+}
+#if defined(__GNUC__)
+#define EQ_PUT_BY(v) __asm__("" : "+m"(v))
+#endif

@@ -327,6 +327,3 @@ EQ_INLINE vw x_four(const uint8_t *w) {
 }
 EQ_INLINE vi i_dot(vi acc, vw w, vx x) { return _mm512_dpbusd_epi32(acc, w, x); }
 EQ_INLINE vf i_float(vi x) { return _mm512_cvtepi32_ps(x); }
-#if defined(__GNUC__)
-#define EQ_HOLD(v) __asm__("" : "+v"(v))
-#endif

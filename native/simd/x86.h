@@ -1,5 +1,9 @@
 /* What the vocabularies for AVX2 and AVX-512 share. Included inside their target regions. */
 
+#if defined(__GNUC__)
+#define EQ_HOLD(v) __asm__("" : "+v"(v))
+#endif
+
 /* --- 8 floats: the scales and mins of a block of 256 --------------------------------------------------------------- */
 typedef __m256 v8;
 EQ_INLINE v8 v8_zero(void) { return _mm256_setzero_ps(); }
