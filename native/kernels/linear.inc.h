@@ -11,7 +11,7 @@ typedef w64 (*eq_pair_fn)(const uint8_t *b0, const uint8_t *b1, int j);
 #else
 typedef void *eq_pair_fn;
 #endif
-#ifdef EQ_QUADS
+#ifdef EQ_QUAD_WORDS
 typedef w128 (*eq_quad_fn)(const uint8_t *p, int blocks, vf *d, vf *m);
 #else
 typedef void *eq_quad_fn;
@@ -86,21 +86,24 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
                 for (int h = 0; h < 2 && f.mins && f.halves; h++)
                     minima[r][t] = v8_fma(m + 8 * h, a->sum + 2 * at + 8 * h, minima[r][t]);
             }
+            vf part[2][4];
+            for (int t = 0; t < count; t++) part[0][t] = acc[r][t], part[1][t] = v_zero();
             EQ_UNROLL
             for (int j = 0; j < f.groups; j++) {
                 w32 v = f.scales ? f.values(block, j) : any_values(f.any, data + r * stride, b * f.groups + j, s, m);
                 for (int t = 0; t < count; t++) {
                     int64_t at = (first + t) * groups + b * f.groups + j;
                     const int16_t *x = a->q + 32 * at;
-                    if (f.scales && f.halves) acc[r][t] = w_fma16(acc[r][t], v, x, scale[t], j);
-                    else if (f.scales) acc[r][t] = w_fma8(acc[r][t], v, x, scale[t], j);
+                    if (f.scales && f.halves) part[j & 1][t] = w_fma16(part[j & 1][t], v, x, scale[t], j);
+                    else if (f.scales) part[j & 1][t] = w_fma8(part[j & 1][t], v, x, scale[t], j);
                     else {
-                        acc[r][t] = w_fma2(acc[r][t], v, x, s[0] * a->scale[at], s[1] * a->scale[at]);
+                        part[j & 1][t] = w_fma2(part[j & 1][t], v, x, s[0] * a->scale[at], s[1] * a->scale[at]);
                         vf both = v_set(m[0] * a->sum[2 * at] + m[1] * a->sum[2 * at + 1]);
                         minimum[r][t] = v_add(minimum[r][t], both);
                     }
                 }
             }
+            for (int t = 0; t < count; t++) acc[r][t] = v_add(part[0][t], part[1][t]);
         }
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++)
@@ -125,7 +128,13 @@ EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *
 
 #ifdef EQ_PAIRS
 #include "kernels/pairs.inc.h"
+#else
+#define pairs_linear rows_linear
+#endif
+#ifdef EQ_QUADS
 #include "kernels/quads.inc.h"
+#else
+#define quads_linear rows_linear
 #endif
 #include "kernels/panel.inc.h"
 #ifdef EQ_TILES
@@ -237,21 +246,16 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)
 
 #ifdef EQ_PAIRS
-#define EQ_BY_ROWS(f, ...)                              \
-    do {                                                \
-        if (f.quads) quads_linear(f, __VA_ARGS__);      \
-        else pairs_linear(f, __VA_ARGS__);              \
-    } while (0)
 #define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_pairs, name##_quads, NULL}
 #else
-#define EQ_BY_ROWS rows_linear
 #define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL}
 #endif
 #define EQ_DEFINE(name, ...)                                                                                           \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
         (void)scratch;                                                                                                 \
-        EQ_BY_ROWS(f, w, a, r0, r1, tile);                                                                             \
+        if (f.groups == 1) quads_linear(f, w, a, r0, r1, tile);                                                        \
+        else pairs_linear(f, w, a, r0, r1, tile);                                                                      \
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \

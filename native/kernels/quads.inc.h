@@ -3,6 +3,19 @@
 
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
+#ifndef EQ_QUAD_WORDS
+/* Weights of four blocks, with their scales and mins; in place of missing ones the last's, whose scale will be 0. */
+EQ_INLINE w128 quad(const eq_layout f, const uint8_t *p, const int blocks, vf *d, vf *m) {
+    w128 v;
+    for (int i = 0; i < 4; i++) v.block[i] = f.values(p + (i < blocks ? i : blocks - 1) * f.block_bytes, 0);
+    *d = v_halves(p, f.block_bytes, blocks);
+    *m = f.mins ? v_halves(p + 2, f.block_bytes, blocks) : v_zero();
+    return v;
+}
+#else
+#define quad(f, p, blocks, d, m) f.quads(p, blocks, d, m)
+#endif
+
 /* Step s, `blocks` blocks, of `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *a, int64_t s, const int blocks, const int rows,
                           int first, const int count, vf (*acc)[4]) {
@@ -19,7 +32,7 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *
         for (int64_t i = 0; i < 4 * f.block_bytes; i += 64)
             EQ_PREFETCH(data + (rows * s + r) * 4 * f.block_bytes + i + EQ_AHEAD);
         vf d, m;
-        w128 v = f.quads(block, blocks, &d, &m);
+        w128 v = quad(f, block, blocks, &d, &m);
         for (int t = 0; t < count; t++) {
             acc[r][t] = v_fma(q_dot(v, x[t]), v_mul(d, scale[t]), acc[r][t]);
             if (f.mins) acc[r][t] = v_fma(m, sum[t], acc[r][t]);
@@ -58,6 +71,7 @@ EQ_INLINE void quads_linear(const eq_layout f, const eq_tensor *w, const eq_act 
     }
 }
 
+#ifdef EQ_QUAD_WORDS
 /* --- four blocks as unsigned bytes, with their scales and mins; the layouts are those of formats.inc.h --------------- */
 
 /* Where 16-bit word `word` of block i is in two loads of 64 bytes, from the first block's begin and from byte `second` */
@@ -142,3 +156,4 @@ EQ_INLINE w128 iq4_nl_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
 #define q5_k_quads NULL
 #define q6_k_quads NULL
 #define iq4_xs_quads NULL
+#endif

@@ -1,4 +1,4 @@
-/* The vector vocabulary for AVX2 with FMA and F16C: 8 floats, 32 int16 in two registers. */
+/* The vector vocabulary for AVX2 with FMA and F16C: 8 floats, 32 weights as bytes. */
 #define EQ_VL 8
 #define EQ_NV 2
 #define EQ_MR 4
@@ -8,7 +8,7 @@ typedef __m256 vf;
 typedef __m256i vi; /* integer sums */
 typedef __m256i vx; /* 4 activations of EQ_VL tokens */
 typedef __m256i vw; /* 4 weights over and over */
-typedef struct { __m256i a, b; } w32;
+typedef struct { __m256i b; int more; } w32; /* 32 weights in natural order: bytes, unsigned, that are so much too large */
 
 EQ_INLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 EQ_INLINE vf v_set(float x) { return _mm256_set1_ps(x); }
@@ -76,62 +76,149 @@ EQ_INLINE void v_turn(vf *x) { /* 8 x 8, rows for columns */
 
 #include "simd/x86.h"
 
-EQ_INLINE w32 w_load(const int16_t *p) {
-    return (w32){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 16))};
+EQ_INLINE __m256i m_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+EQ_INLINE __m256i m_twice(const void *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }
+EQ_INLINE __m256i m_bytes(__m256i a, __m256i b) { /* 16 int16 and 16 more */
+    return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xD8);
 }
+EQ_INLINE w32 w_unsigned(__m256i signed_bytes) {
+    return (w32){_mm256_xor_si256(signed_bytes, _mm256_set1_epi8((char)0x80)), 128};
+}
+EQ_INLINE w32 w_load(const int16_t *p) { return w_unsigned(m_bytes(m_load(p), m_load(p + 16))); }
+EQ_INLINE w32 w_bytes(const int8_t *p) { return w_unsigned(m_load(p)); }
 EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) {
-    __m256i v = _mm256_set1_epi16((short)offset);
-    __m256i both = _mm256_packs_epi16(_mm256_add_epi16(w.a, v), _mm256_add_epi16(w.b, v));
-    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(both, 0xD8));
-}
-EQ_INLINE w32 w_bytes(const int8_t *p) {
-    return (w32){_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)),
-                 _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)))};
+    _mm256_storeu_si256((__m256i *)p, _mm256_add_epi8(w.b, _mm256_set1_epi8((char)(offset - w.more))));
 }
 EQ_INLINE w32 w_bits(const uint8_t *p, int shift, int mask) {
-    __m128i n = _mm_cvtsi32_si128(shift);
-    __m256i m = _mm256_set1_epi16((short)mask);
-    __m256i a = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
-    __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)));
-    return (w32){_mm256_and_si256(_mm256_srl_epi16(a, n), m), _mm256_and_si256(_mm256_srl_epi16(b, n), m)};
+    __m256i x = _mm256_srl_epi16(m_load(p), _mm_cvtsi32_si128(shift));
+    return (w32){_mm256_and_si256(x, _mm256_set1_epi8((char)mask)), 0};
 }
 EQ_INLINE w32 w_nibbles(const uint8_t *p) {
-    __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
-    return (w32){_mm256_and_si256(x, _mm256_set1_epi16(15)), _mm256_srli_epi16(x, 4)};
+    __m256i x = _mm256_srlv_epi32(m_twice(p), _mm256_set_epi32(4, 4, 4, 4, 0, 0, 0, 0));
+    return (w32){_mm256_and_si256(x, _mm256_set1_epi8(15)), 0};
 }
 EQ_INLINE w32 w_nibbles_table(const uint8_t *p, const int8_t *table) {
-    __m128i x = _mm_loadu_si128((const __m128i *)p), t = _mm_loadu_si128((const __m128i *)table), m = _mm_set1_epi8(15);
-    return (w32){_mm256_cvtepi8_epi16(_mm_shuffle_epi8(t, _mm_and_si128(x, m))),
-                 _mm256_cvtepi8_epi16(_mm_shuffle_epi8(t, _mm_and_si128(_mm_srli_epi16(x, 4), m)))};
+    return w_unsigned(_mm256_shuffle_epi8(m_twice(table), w_nibbles(p).b));
 }
-EQ_INLINE w32 w_mask(uint32_t mask, int value) {
-    const __m256i bits = _mm256_set_epi16((short)0x8000, 0x4000, 0x2000, 0x1000, 0x800, 0x400, 0x200, 0x100, 0x80, 0x40,
-                                          0x20, 0x10, 8, 4, 2, 1);
-    __m256i v = _mm256_set1_epi16((short)value);
-    __m256i a = _mm256_and_si256(_mm256_set1_epi16((short)mask), bits);
-    __m256i b = _mm256_and_si256(_mm256_set1_epi16((short)(mask >> 16)), bits);
-    return (w32){_mm256_and_si256(_mm256_cmpeq_epi16(a, bits), v), _mm256_and_si256(_mm256_cmpeq_epi16(b, bits), v)};
+EQ_INLINE __m256i w_flags(uint32_t mask, int n) { /* n where bit i of mask is set, else 0 */
+    const __m256i bits = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    const __m256i byte = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+    __m256i x = _mm256_shuffle_epi8(_mm256_set1_epi32((int32_t)mask), byte);
+    x = _mm256_cmpeq_epi8(_mm256_and_si256(x, bits), bits);
+    return _mm256_and_si256(x, _mm256_set1_epi8((char)n));
 }
-EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
-EQ_INLINE w32 w_shl(w32 x, int n) {
-    __m128i c = _mm_cvtsi32_si128(n);
-    return (w32){_mm256_sll_epi16(x.a, c), _mm256_sll_epi16(x.b, c)};
+#define EQ_OWN_MASKS 1
+EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) { return (w32){_mm256_add_epi8(x.b, w_flags(mask, n)), x.more}; }
+EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) {
+    return (w32){_mm256_add_epi8(x.b, w_flags(mask, n)), x.more + n};
 }
-EQ_INLINE w32 w_sub(w32 x, int n) {
-    __m256i v = _mm256_set1_epi16((short)n);
-    return (w32){_mm256_sub_epi16(x.a, v), _mm256_sub_epi16(x.b, v)};
+EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm256_or_si256(x.b, y.b), 0}; }
+EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm256_sll_epi16(x.b, _mm_cvtsi32_si128(n)), 0}; } /* not out of a byte */
+EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){x.b, x.more + n}; }
+
+/* 32 rounded activations in place: the even ones, then the odd ones. */
+#define EQ_ARRANGE x_arrange
+EQ_INLINE void x_arrange(int16_t *q) {
+    __m256i x = m_load(q), y = m_load(q + 16), low = _mm256_set1_epi32(0xFFFF);
+    __m256i even = _mm256_packus_epi32(_mm256_and_si256(x, low), _mm256_and_si256(y, low));
+    __m256i odd = _mm256_packus_epi32(_mm256_srli_epi32(x, 16), _mm256_srli_epi32(y, 16));
+    _mm256_storeu_si256((__m256i *)q, _mm256_permute4x64_epi64(even, 0xD8));
+    _mm256_storeu_si256((__m256i *)(q + 16), _mm256_permute4x64_epi64(odd, 0xD8));
+}
+EQ_INLINE __m256i w_even(w32 w) {
+    return _mm256_sub_epi16(_mm256_and_si256(w.b, _mm256_set1_epi16(0xFF)), _mm256_set1_epi16((short)w.more));
+}
+EQ_INLINE __m256i w_odd(w32 w) { return _mm256_sub_epi16(_mm256_srli_epi16(w.b, 8), _mm256_set1_epi16((short)w.more)); }
+EQ_INLINE __m256i w_dot(w32 w, const int16_t *x) { /* lanes 0 to 3: of the first 16 */
+    return _mm256_add_epi32(_mm256_madd_epi16(w_even(w), m_load(x)), _mm256_madd_epi16(w_odd(w), m_load(x + 16)));
 }
 EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
-    __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(w.a, _mm256_loadu_si256((const __m256i *)x)),
-                                   _mm256_madd_epi16(w.b, _mm256_loadu_si256((const __m256i *)(x + 16))));
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, acc);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(w_dot(w, x)), scale, acc);
 }
 EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
-    __m256i a = _mm256_madd_epi16(w.a, _mm256_loadu_si256((const __m256i *)x));
-    __m256i b = _mm256_madd_epi16(w.b, _mm256_loadu_si256((const __m256i *)(x + 16)));
-    acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), _mm256_set1_ps(scale0), acc);
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_set1_ps(scale1), acc);
+    __m256 scale = _mm256_blend_ps(_mm256_set1_ps(scale0), _mm256_set1_ps(scale1), 0xF0);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(w_dot(w, x)), scale, acc);
 }
+/* --- four blocks of 32 weights of one row ------------------------------------------------------------------------- */
+#define EQ_QUADS 1
+#define EQ_QUAD_BYTES 288 /* arranged activations of four groups, then their sums: of the first 16 of each, of the last 16 */
+typedef struct { w32 block[4]; } w128;
+typedef struct { const int16_t *q; __m256i start; } x128;
+
+EQ_INLINE vf v_halves(const uint8_t *p, int bytes, int blocks) { /* a half of each block, twice */
+    uint64_t four = 0;
+    for (int i = 0; i < 4; i++) {
+        uint16_t h;
+        memcpy(&h, p + (i < blocks ? i : blocks - 1) * bytes, 2);
+        four |= (uint64_t)h << 16 * i;
+    }
+    __m128 x = _mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four));
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(x), x, 1);
+}
+EQ_INLINE __m128 x_floats(const float *x, int blocks) {
+    const __m128i lanes = _mm_set_epi32(blocks > 3 ? -1 : 0, blocks > 2 ? -1 : 0, blocks > 1 ? -1 : 0, -1);
+    return blocks == 4 ? _mm_loadu_ps(x) : _mm_maskload_ps(x, lanes);
+}
+EQ_INLINE vf x_each(const float *x, int blocks) { /* one for both lanes of each block */
+    __m128 v = x_floats(x, blocks);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(v), v, 1);
+}
+EQ_INLINE vf x_once(const float *x, int blocks) { return _mm256_insertf128_ps(v_zero(), x_floats(x, blocks), 0); }
+EQ_INLINE x128 x_quad(const int8_t *q, int offset) {
+    __m256i start = _mm256_setzero_si256();
+    if (offset) start = _mm256_sub_epi32(start, _mm256_mullo_epi32(m_load(q + 256), _mm256_set1_epi32(offset)));
+    return (x128){(const int16_t *)(const void *)q, start};
+}
+/* 32 arranged activations into the place of group `g` of four */
+EQ_INLINE void x_place(const int16_t *q, int64_t g, int8_t *quads) {
+    const __m256i one = _mm256_set1_epi16(1);
+    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 64;
+    memcpy(to, q, 64);
+    __m256i sums = _mm256_add_epi32(_mm256_madd_epi16(m_load(q), one), _mm256_madd_epi16(m_load(q + 16), one));
+    int32_t lanes[8];
+    _mm256_storeu_si256((__m256i *)lanes, sums);
+    for (int h = 0; h < 2; h++) {
+        int32_t sum = lanes[4 * h] + lanes[4 * h + 1] + lanes[4 * h + 2] + lanes[4 * h + 3];
+        memcpy(quads + g / 4 * EQ_QUAD_BYTES + 256 + 16 * h + g % 4 * 4, &sum, 4);
+    }
+}
+EQ_INLINE __m256i m_pairs(__m256i a, __m256i b) { /* sums of neighbours: two of a, two of b, in either half */
+    __m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
+    return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xDD)));
+}
+EQ_INLINE vf q_dot(w128 w, x128 x) { /* lanes: first 16 weights of the four blocks, last 16; bytes as they are */
+    __m256i dot[4];
+    for (int i = 0; i < 4; i++) dot[i] = w_dot((w32){w.block[i].b, 0}, x.q + 32 * i);
+    __m256i sums = m_pairs(m_pairs(dot[0], dot[1]), m_pairs(dot[2], dot[3]));
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(sums, x.start));
+}
+
+#define EQ_OWN_SCALES 1 /* in memory: from there one goes to all lanes in a load */
+typedef struct { float v[16]; } v_scales;
+#if defined(__GNUC__)
+#define EQ_PUT_BY(v) __asm__("" : "+m"(v))
+#else
+#define EQ_PUT_BY(v) ((void)0)
+#endif
+EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
+    v_scales out;
+    v_store(out.v, v_mul(v_load(s), v_load(xs)));
+    EQ_PUT_BY(out);
+    return out;
+}
+EQ_INLINE v_scales s_times16(const float *s, const float *xs) {
+    const __m256i first = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0), last = _mm256_set_epi32(7, 7, 6, 6, 5, 5, 4, 4);
+    v_scales out;
+    v_store(out.v, v_mul(v_load(s), _mm256_permutevar8x32_ps(v_load(xs), first)));
+    v_store(out.v + 8, v_mul(v_load(s + 8), _mm256_permutevar8x32_ps(v_load(xs), last)));
+    EQ_PUT_BY(out);
+    return out;
+}
+EQ_INLINE vf w_fma8(vf acc, w32 w, const int16_t *x, v_scales s, int j) { return w_fma(acc, w, x, v_set(s.v[j])); }
+EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
+    return w_fma2(acc, w, x, s.v[2 * j], s.v[2 * j + 1]);
+}
+
 EQ_INLINE float v_largest32(const float *x) {
     const __m256i rest = _mm256_set1_epi32(0x7FFFFFFF);
     __m256i top = _mm256_and_si256(rest, _mm256_loadu_si256((const __m256i *)(const void *)x));
@@ -195,8 +282,10 @@ EQ_INLINE vi i_words(vw w, vx x) { return _mm256_madd_epi16(w, x); }
 EQ_INLINE vi i_dot(vi acc, vw w, vx x) { return i_widen(acc, p_products(w, x)); } /* w unsigned, of up to 7 bits */
 
 EQ_INLINE void w_store(int16_t *p, w32 w) {
-    _mm256_storeu_si256((__m256i *)p, w.a);
-    _mm256_storeu_si256((__m256i *)(p + 16), w.b);
+    const __m256i more = _mm256_set1_epi16((short)w.more);
+    __m256i a = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(w.b)), b = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(w.b, 1));
+    _mm256_storeu_si256((__m256i *)p, _mm256_sub_epi16(a, more));
+    _mm256_storeu_si256((__m256i *)(p + 16), _mm256_sub_epi16(b, more));
 }
 /* 4 activations of each of 8 tokens, 256 high, and low if there is one: the first two, the last two */
 EQ_INLINE void x_words(const int8_t *high, const int8_t *low, int16_t *first, int16_t *second) {
@@ -212,6 +301,3 @@ EQ_INLINE void x_words(const int8_t *high, const int8_t *low, int16_t *first, in
     _mm256_storeu_si256((__m256i *)first, x0);
     _mm256_storeu_si256((__m256i *)second, x1);
 }
-#if defined(__GNUC__)
-#define EQ_PUT_BY(v) __asm__("" : "+m"(v))
-#endif

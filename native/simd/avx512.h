@@ -207,6 +207,7 @@ EQ_INLINE v8 v_row(vf x, int second) { return second ? _mm512_extractf32x8_ps(x,
 
 /* --- four blocks of 32 weights of one row ------------------------------------------------------------------------- */
 #define EQ_QUADS 1
+#define EQ_QUAD_WORDS 1
 #define EQ_QUAD_BYTES 320 /* activations of four groups: high bytes of the first 16 of each, of the last 16, low bytes
                            * alike, then the sum of what each lane of a dot product multiplies */
 typedef struct { __m512i first, last; } w128; /* weights 0 to 15 of each block, and 16 to 31 */
