@@ -141,6 +141,8 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
     e->max_segments = 1 + (int32_t)((1 << 20) / EQ_SEGMENT);
     e->partial_bytes = (int64_t)EQ_SMALL_BATCH * e->max_heads * e->max_segments * (e->max_head_dim + 2) * 4;
     e->n_finished = (int64_t)EQ_SMALL_BATCH * (e->max_heads + 1);
+    for (int32_t i = 0; i < p->n_buffers; i++)
+        if (p->buffers[i].width / 256 > e->spans_ready) e->spans_ready = p->buffers[i].width / 256;
     if (ok) {
         e->arena = eq_pages_new(e->arena_bytes);
         e->threads_bytes = e->thread_bytes * eq_pool_threads(pool);
@@ -150,7 +152,8 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
         e->spans = calloc((size_t)p->chunk + 1, sizeof *e->spans);
         e->claims = calloc((size_t)(eq_pool_threads(pool) + 1) * (size_t)claims_row(e), sizeof *e->claims);
         e->finished = calloc((size_t)e->n_finished, sizeof *e->finished);
-        ok = e->arena && e->threads && e->partial && e->buffers && e->spans && e->claims && e->finished;
+        e->ready = calloc((size_t)(quad_rows(e) * e->spans_ready + 1), sizeof *e->ready);
+        ok = e->arena && e->threads && e->partial && e->buffers && e->spans && e->claims && e->finished && e->ready;
     }
     if (ok) return e;
     snprintf(message, (size_t)message_size, "no memory for %lld bytes of buffers",
@@ -172,6 +175,7 @@ void eq_exec_free(eq_exec *e) {
     free(e->spans);
     free(e->claims);
     free(e->finished);
+    free(e->ready);
     free(e);
 }
 
@@ -280,6 +284,8 @@ static void step(void *argument, int32_t thread, int32_t threads) {
             for (int32_t i = 0; i < c->exec->n_stages; i++)
                 atomic_store_explicit(eq_claims(c->exec, t) + i, 0, memory_order_relaxed);
         memset(c->exec->finished, 0, (size_t)c->exec->n_finished * sizeof *c->exec->finished);
+        if (c->batch->n_tokens <= quad_rows(c->exec)) /* else all is packed */
+            memset(c->exec->ready, 0, (size_t)(c->batch->n_tokens * c->exec->spans_ready) * sizeof *c->exec->ready);
     }
     eq_pool_barrier(c->exec->pool);
     work(c, thread, threads);

@@ -30,6 +30,8 @@ struct eq_exec {
     atomic_int *claims;     /* [threads][stages]: units taken of each thread's share; a row is whole cache lines */
     atomic_int *finished;   /* segments done, per attention unit */
     int64_t n_finished;
+    atomic_int *ready;      /* columns that are there, per token and span of 256 of the buffer that a stage rounds */
+    int64_t spans_ready;    /* most of a token */
     float *partial;         /* attention of segments: m, l, o */
     int64_t partial_bytes;
     int32_t max_segments;

@@ -11,7 +11,8 @@
 #define EQ_MAX_QUERIES 128   /* of one attention job */
 
 /* Rows of activations, and their rounding for integer dots: x ~ scale * q per group of 32, |q| <= 32512 (15.98 bits).
- * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums);
+ * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums); where K is a multiple
+ *          of 256, one scale for 256: then integers can be summed through all of a weight's block;
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
  * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
  *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of
@@ -31,10 +32,13 @@ typedef struct {
     int32_t packed;
 } eq_act;
 
+/* So many activations have one scale, and are rounded together. */
+static inline int64_t eq_round_span(const eq_act *a) { return !a->packed && a->width % 256 == 0 ? 256 : 32; }
+
 /* Dot products of rows [row0, row1) with all tokens: tile [(row - row0) * tokens + t]. At most EQ_ROW_STEP rows.
  * scratch: EQ_LINEAR_SCRATCH bytes, 64-byte aligned, private to the thread. */
 typedef void (*eq_linear_fn)(const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile, void *scratch);
-#define EQ_QUADS_ROOM 320 /* bytes of `quads` for four groups of a token */
+#define EQ_QUADS_ROOM 384 /* bytes of `quads` for four groups of a token */
 #define EQ_LINEAR_SCRATCH (128 * 1024)
 
 /* Attention of `queries` rows q [queries][E] against positions [first, last] of one sequence and key/value head, each
@@ -63,7 +67,7 @@ typedef struct eq_kernels {
     int32_t token_block; /* B of the packed layout */
     int32_t (*works)(void);
     eq_linear_fn (*linear)(int32_t type, int32_t packed);
-    void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1);
+    void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1); /* columns: whole spans of eq_round_span */
     void (*rms_norm)(const float *x, const float *weight, float *out, int64_t n, float eps);
     void (*rope)(float *head, const float *table, int64_t rot, int32_t style);
     void (*glu)(const float *gate, const float *up, float *out, int64_t n, int32_t act);

@@ -43,7 +43,20 @@ static void round_out(const site *s, int64_t t0, int64_t t1, int64_t k0, int64_t
     int32_t buffer = s->c->exec->stages[s->stage].rounds;
     if (buffer < 0) return;
     eq_act a = eq_rounded(s->c, buffer);
-    s->k->quantize(&a, t0, t1, k0, k1);
+    const int64_t span = eq_round_span(&a);
+    if (k0 % span == 0 && k1 % span == 0) {
+        s->k->quantize(&a, t0, t1, k0, k1);
+        return;
+    }
+    for (int64_t k = k0 / span * span; k < k1; k += span) { /* who completes a span rounds it */
+        int32_t part = (int32_t)(MIN(k1, k + span) - MAX(k0, k));
+        for (int64_t t = t0; t < t1; t++) {
+            atomic_int *ready = &s->c->exec->ready[t * (a.width / span) + k / span];
+            if (atomic_fetch_add(ready, part) + part != span) continue;
+            atomic_store(ready, 0);
+            s->k->quantize(&a, t, t + 1, k, k + span);
+        }
+    }
 }
 
 /* --- row by row ------------------------------------------------------------------------------------------------- */

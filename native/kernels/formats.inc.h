@@ -3,6 +3,9 @@
  *   values(block, j)     weights 32j .. 32j+31 of the block, so that weight = s * value + m
  * Layouts: edgeq/quants. Formats without a pair here go through the scalar definition in quant/. */
 
+#ifndef EQ_OWN_JOIN
+EQ_INLINE w32 w_join(w32 low, int to, const uint8_t *p, int from, int mask) { return w_or(low, w_shl(w_bits(p, from, mask), to)); }
+#endif
 #ifndef EQ_OWN_MASKS
 EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) { return w_or(x, w_mask(mask, n)); } /* n: a bit that x has not */
 EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) { return w_sub(w_or(x, w_mask(mask, n)), n); }
@@ -15,8 +18,6 @@ EQ_INLINE w32 q4_0_values(const uint8_t *b, int j) { (void)j; return w_sub(w_nib
 
 EQ_INLINE void q4_1_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); m[0] = v_half(b + 2); }
 EQ_INLINE w32 q4_1_values(const uint8_t *b, int j) { (void)j; return w_nibbles(b + 4); }
-
-EQ_INLINE uint32_t u32(const uint8_t *p) { uint32_t x; memcpy(&x, p, 4); return x; }
 
 EQ_INLINE void q5_0_scales(const uint8_t *b, float *s, float *m) { s[0] = v_half(b); (void)m; }
 EQ_INLINE w32 q5_0_values(const uint8_t *b, int j) {
@@ -34,29 +35,46 @@ EQ_INLINE void iq4_nl_scales(const uint8_t *b, float *s, float *m) { s[0] = v_ha
 EQ_INLINE w32 iq4_nl_values(const uint8_t *b, int j) { (void)j; return w_nibbles_table(b + 2, iq4_values); }
 
 /* 256 weights: d, scales_h (2 bits x 8), scales_l (4 bits x 8), 128 bytes of nibbles */
+EQ_INLINE uint64_t less(uint64_t bytes, uint64_t n) { /* n off every byte, no borrow across */
+    const uint64_t sign = 0x8080808080808080, all = 0x0101010101010101;
+    return ((bytes | sign) - n * all) ^ sign;
+}
+EQ_INLINE uint64_t nibbles_apart(uint64_t x) { /* 8 nibbles, each into a byte */
+    x = (x | x << 16) & 0x0000FFFF0000FFFF;
+    x = (x | x << 8) & 0x00FF00FF00FF00FF;
+    return (x | x << 4) & 0x0F0F0F0F0F0F0F0F;
+}
+EQ_INLINE uint64_t pairs_apart(uint64_t x) { /* 8 pairs of bits, each into a byte */
+    x = (x | x << 24) & 0x000000FF000000FF;
+    x = (x | x << 12) & 0x000F000F000F000F;
+    return (x | x << 6) & 0x0303030303030303;
+}
+
+EQ_INLINE uint64_t iq4_xs_signed(const uint8_t *b) { /* the scales as signed bytes */
+    return less(nibbles_apart(u32(b + 4)) | pairs_apart((uint64_t)b[2] | (uint64_t)b[3] << 8) << 4, 32);
+}
 EQ_INLINE void iq4_xs_scales(const uint8_t *b, float *s, float *m) {
-    float d = v_half(b);
-    uint32_t high = (uint32_t)b[2] | (uint32_t)b[3] << 8;
-    for (int j = 0; j < 8; j++) {
-        int low = b[4 + j / 2] >> 4 * (j & 1) & 15;
-        s[j] = d * (float)((low | (int)(high >> 2 * j & 3) << 4) - 32);
-    }
+    v8_scale_signed(iq4_xs_signed(b), v_half(b), s);
     (void)m;
 }
 EQ_INLINE w32 iq4_xs_values(const uint8_t *b, int j) { return w_nibbles_table(b + 8 + 16 * j, iq4_values); }
 
-EQ_INLINE uint64_t u64(const uint8_t *p) { uint64_t x; memcpy(&x, p, 8); return x; }
-
 /* The 6-bit scales and mins of Q4_K and Q5_K: 8 of each in 12 bytes, taken four at a time. */
+EQ_INLINE uint64_t k4_bytes(const uint8_t *b) {
+    uint32_t x = u32(b + 4), z = u32(b + 12);
+    return (x & 0x3F3F3F3F) | (uint64_t)((z & 0x0F0F0F0F) | (x >> 2 & 0x30303030)) << 32;
+}
+EQ_INLINE uint64_t k4_min_bytes(const uint8_t *b) {
+    uint32_t y = u32(b + 8), z = u32(b + 12);
+    return (y & 0x3F3F3F3F) | (uint64_t)((z >> 4 & 0x0F0F0F0F) | (y >> 2 & 0x30303030)) << 32;
+}
 EQ_INLINE void k4_scales(const uint8_t *b, float *s, float *m) {
-    uint32_t x = u32(b + 4), y = u32(b + 8), z = u32(b + 12);
-    uint64_t high = (z & 0x0F0F0F0F) | (x >> 2 & 0x30303030), high_min = (z >> 4 & 0x0F0F0F0F) | (y >> 2 & 0x30303030);
-    v8_scale((x & 0x3F3F3F3F) | high << 32, v_half(b), s);
-    v8_scale((y & 0x3F3F3F3F) | high_min << 32, -v_half(b + 2), m);
+    v8_scale(k4_bytes(b), v_half(b), s);
+    v8_scale(k4_min_bytes(b), -v_half(b + 2), m);
 }
 EQ_INLINE w32 q4_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 2), 4 * (j & 1), 15); }
 EQ_INLINE w32 q5_k_values(const uint8_t *b, int j) {
-    return w_or(w_bits(b + 48 + 32 * (j / 2), 4 * (j & 1), 15), w_shl(w_bits(b + 16, j, 1), 4));
+    return w_join(w_bits(b + 48 + 32 * (j / 2), 4 * (j & 1), 15), 4, b + 16, j, 1);
 }
 
 EQ_INLINE void q6_k_scales(const uint8_t *b, float *s, float *m) {
@@ -68,7 +86,7 @@ EQ_INLINE void q6_k_scales(const uint8_t *b, float *s, float *m) {
 EQ_INLINE w32 q6_k_values(const uint8_t *b, int j) {
     int part = j / 4, k = j % 4;
     w32 low = w_bits(b + 64 * part + 32 * (k & 1), 4 * (k / 2), 15);
-    return w_sub(w_or(low, w_shl(w_bits(b + 128 + 32 * part, 2 * k, 3), 4)), 32);
+    return w_sub(w_join(low, 4, b + 128 + 32 * part, 2 * k, 3), 32);
 }
 
 EQ_INLINE void q2_k_scales(const uint8_t *b, float *s, float *m) {
@@ -81,20 +99,20 @@ EQ_INLINE void q2_k_scales(const uint8_t *b, float *s, float *m) {
 }
 EQ_INLINE w32 q2_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 4), 2 * (j % 4), 3); }
 
-/* 16 scales of 6 bits less 32: low nibbles in 8 bytes, high pairs in 4 */
+/* 16 scales of 6 bits less 32: low nibbles in 8 bytes, high pairs in 4; eight of them as signed bytes */
+EQ_INLINE uint64_t q3_k_signed(const uint8_t *b, int half) {
+    uint64_t low = u64(b + 96) >> 4 * half & 0x0F0F0F0F0F0F0F0F, pairs = u32(b + 104) >> 4 * half;
+    return less(low | (pairs << 4 & 0x30303030) | (pairs << 2 & 0x30303030) << 32, 32);
+}
 EQ_INLINE void q3_k_scales(const uint8_t *b, float *s, float *m) {
-    const uint64_t nibbles = 0x0F0F0F0F0F0F0F0F, sign = 0x8080808080808080, less = 0x2020202020202020;
     float d = v_half(b + 108);
-    uint64_t low = u64(b + 96), pairs = u32(b + 104);
-    uint64_t first = (low & nibbles) | (pairs << 4 & 0x30303030) | (pairs << 2 & 0x30303030) << 32;
-    uint64_t second = (low >> 4 & nibbles) | (pairs & 0x30303030) | (pairs >> 2 & 0x30303030) << 32;
-    v8_scale_signed(((first | sign) - less) ^ sign, d, s); /* 32 off every byte, no borrow across */
-    v8_scale_signed(((second | sign) - less) ^ sign, d, s + 8);
+    v8_scale_signed(q3_k_signed(b, 0), d, s);
+    v8_scale_signed(q3_k_signed(b, 1), d, s + 8);
     (void)m;
 }
 EQ_INLINE w32 q3_k_values(const uint8_t *b, int j) {
     w32 low = w_bits(b + 32 + 32 * (j / 4), 2 * (j % 4), 3);
-    return w_sub(w_or(low, w_shl(w_bits(b, j, 1), 2)), 4);
+    return w_sub(w_join(low, 2, b, j, 1), 4);
 }
 
 /* Every other format: the scalar definition, 32 weights at a time. Called with the row and the group, not a block. */

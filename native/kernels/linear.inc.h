@@ -6,15 +6,12 @@
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
 typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
-#ifdef EQ_PAIRS
-typedef w64 (*eq_pair_fn)(const uint8_t *b0, const uint8_t *b1, int j);
-#else
-typedef void *eq_pair_fn;
-#endif
 #ifdef EQ_QUAD_WORDS
 typedef w128 (*eq_quad_fn)(const uint8_t *p, int blocks, vf *d, vf *m);
+typedef b128 (*eq_part_fn)(const uint8_t *block, int half);
+typedef float (*eq_integers_fn)(const uint8_t *block, s256 *s, vf *m);
 #else
-typedef void *eq_quad_fn;
+typedef void *eq_quad_fn, *eq_part_fn, *eq_integers_fn;
 #endif
 
 typedef struct { /* a format, known when the kernel is compiled */
@@ -26,8 +23,9 @@ typedef struct { /* a format, known when the kernel is compiled */
     int bits;        /* of the unsigned weights */
     eq_scales_fn scales;
     eq_values_fn values;
-    eq_pair_fn pairs; /* weights of two blocks at once, where the vocabulary has pairs */
-    eq_quad_fn quads; /* and of four blocks of 32 */
+    eq_quad_fn quads;        /* weights of four blocks of 32, where the vocabulary has EQ_QUAD_WORDS */
+    eq_part_fn part;         /* there too: weights of half a block of 256, without scales, */
+    eq_integers_fn integers; /* and its scales */
     eq_group_fn any;  /* the scalar definition instead of scales and values */
 } eq_layout;
 
@@ -50,15 +48,46 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 #endif
 
 #define EQ_ROWS 4       /* rows in flight */
+#ifndef EQ_BATCH
+#define EQ_BATCH 4      /* tokens that meet weights while these are in registers */
+#endif
 #define EQ_AHEAD 8192   /* bytes: weights are asked for in the order of memory, though rows are read side by side */
 
-/* Up to EQ_ROWS rows with `count` <= 4 tokens from `first`. */
+/* Number t of the tokens; past the last, the last again. */
+EQ_INLINE int64_t token(const eq_act *a, int t) { return t < a->tokens ? t : a->tokens - 1; }
+
+/* All rows with all tokens. Weights that are in registers meet as many tokens as sums have room there, or more. */
+typedef void (*eq_block_fn)(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
+                            const int count, float *tile);
+EQ_INLINE void batches(eq_block_fn block, const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1,
+                       float *tile) {
+    for (int64_t row = row0; row < row1;) {
+        const int rows = row1 - row >= EQ_ROWS ? EQ_ROWS : 1;
+        float *out = tile + (row - row0) * a->tokens;
+        for (int t = 0; t < a->tokens;) {
+            const int left = a->tokens - t;
+            if (EQ_BATCH >= 8 && left > 4 && rows == EQ_ROWS) {
+                for (int r = 0; r < EQ_ROWS; r += 2) block(f, w, a, row + r, 2, t, 8, out + r * a->tokens);
+                t += 8;
+            } else if (rows == EQ_ROWS && left > 2) block(f, w, a, row, EQ_ROWS, t, 4, out), t += 4;
+            else if (rows == EQ_ROWS && left == 2) block(f, w, a, row, EQ_ROWS, t, 2, out), t += 2;
+            else if (rows == EQ_ROWS) block(f, w, a, row, EQ_ROWS, t, 1, out), t += 1;
+            else if (left > 1) block(f, w, a, row, 1, t, 4, out), t += 4;
+            else block(f, w, a, row, 1, t, 1, out), t += 1;
+        }
+        row += rows;
+    }
+}
+
+/* `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                           const int count, float *tile) {
     int64_t blocks = w->cols / (32 * f.groups), stride = blocks * f.block_bytes, groups = a->width / 32;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
-    vf acc[EQ_ROWS][4], minimum[EQ_ROWS][4];
-    v8 minima[EQ_ROWS][4];
+    int64_t from[EQ_BATCH];
+    vf acc[EQ_ROWS][EQ_BATCH], minimum[EQ_ROWS][EQ_BATCH];
+    v8 minima[EQ_ROWS][EQ_BATCH];
+    for (int t = 0; t < count; t++) from[t] = token(a, first + t) * groups;
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) acc[r][t] = minimum[r][t] = v_zero(), minima[r][t] = v8_zero();
     for (int64_t b = 0; b < blocks; b++)
@@ -70,29 +99,29 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
                 w32 v = f.values(block, 0);
                 vf s = v_half_all(block), m = f.mins ? v_half_all(block + 2) : v_zero();
                 for (int t = 0; t < count; t++) {
-                    int64_t at = (first + t) * groups + b;
+                    int64_t at = from[t] + b;
                     acc[r][t] = w_fma(acc[r][t], v, a->q + 32 * at, v_mul(s, v_set(a->scale[at])));
                     if (f.mins) minimum[r][t] = v_fma(m, v_set(a->sum32[at]), minimum[r][t]);
                 }
                 continue;
             }
             float s[16], m[16];
-            v_scales scale[4];
+            v_scales scale[EQ_BATCH];
             if (f.scales) f.scales(block, s, m);
             for (int t = 0; t < count && f.scales; t++) {
-                int64_t at = (first + t) * groups + b * f.groups;
+                int64_t at = from[t] + b * f.groups;
                 scale[t] = f.halves ? s_times16(s, a->scale + at) : s_times8(s, a->scale + at);
                 if (f.mins && !f.halves) minima[r][t] = v8_fma(m, a->sum32 + at, minima[r][t]);
                 for (int h = 0; h < 2 && f.mins && f.halves; h++)
                     minima[r][t] = v8_fma(m + 8 * h, a->sum + 2 * at + 8 * h, minima[r][t]);
             }
-            vf part[2][4];
+            vf part[2][EQ_BATCH];
             for (int t = 0; t < count; t++) part[0][t] = acc[r][t], part[1][t] = v_zero();
             EQ_UNROLL
             for (int j = 0; j < f.groups; j++) {
                 w32 v = f.scales ? f.values(block, j) : any_values(f.any, data + r * stride, b * f.groups + j, s, m);
                 for (int t = 0; t < count; t++) {
-                    int64_t at = (first + t) * groups + b * f.groups + j;
+                    int64_t at = from[t] + b * f.groups + j;
                     const int16_t *x = a->q + 32 * at;
                     if (f.scales && f.halves) part[j & 1][t] = w_fma16(part[j & 1][t], v, x, scale[t], j);
                     else if (f.scales) part[j & 1][t] = w_fma8(part[j & 1][t], v, x, scale[t], j);
@@ -107,34 +136,18 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
         }
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++)
-            tile[r * a->tokens + first + t] = v_sum(acc[r][t]) + v_first(minimum[r][t]) + v8_sum(minima[r][t]);
+            tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]) + v_first(minimum[r][t]) + v8_sum(minima[r][t]);
 }
 
-EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
-    for (int64_t row = row0; row < row1;) {
-        int rows = row1 - row >= EQ_ROWS ? EQ_ROWS : 1;
-        float *out = tile + (row - row0) * a->tokens;
-        for (int t = 0; t < a->tokens;) {
-            int left = a->tokens - t;
-            if (rows == EQ_ROWS && left >= 4) rows_block(f, w, a, row, EQ_ROWS, t, 4, out), t += 4;
-            else if (rows == EQ_ROWS && left >= 2) rows_block(f, w, a, row, EQ_ROWS, t, 2, out), t += 2;
-            else if (rows == EQ_ROWS) rows_block(f, w, a, row, EQ_ROWS, t, 1, out), t += 1;
-            else if (left >= 4) rows_block(f, w, a, row, 1, t, 4, out), t += 4;
-            else rows_block(f, w, a, row, 1, t, 1, out), t += 1;
-        }
-        row += rows;
-    }
-}
-
-#ifdef EQ_PAIRS
-#include "kernels/pairs.inc.h"
+#ifdef EQ_QUAD_WORDS
+#include "kernels/blocks.inc.h"
 #else
-#define pairs_linear rows_linear
+#define blocks_block rows_block
 #endif
 #ifdef EQ_QUADS
 #include "kernels/quads.inc.h"
 #else
-#define quads_linear rows_linear
+#define quads_block rows_block
 #endif
 #include "kernels/panel.inc.h"
 #ifdef EQ_TILES
@@ -201,36 +214,44 @@ EQ_INLINE void float_linear(vf (*load)(const void *, int64_t), float (*one)(cons
 #define EQ_ARRANGE(q) ((void)0)
 #endif
 
-static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
-    int64_t width = a->width, groups = width / 32;
-    for (int64_t t = t0; t < t1; t++)
-        for (int64_t k = k0; k < k1; k += 32) {
-#ifdef EQ_TILES
-            if (a->packed) {
-                tiles_pack(a, t, k);
-                continue;
-            }
-#endif
-            const float *x = a->x + t * width + k;
-            float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
-            int16_t q[32];
-            if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / largest, q);
-            else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
-            if (a->packed) {
-                pack(a, q, scale, t, k);
-                continue;
-            }
-            int64_t g = t * groups + k / 32;
-            int32_t sums[2];
-            w_sums(q, sums);
-            EQ_ARRANGE(q);
+/* `groups` times 32 natural activations of token t from k on, with one scale. */
+EQ_INLINE void round_span(const eq_act *a, int64_t t, int64_t k, int groups) {
+    const float *x = a->x + t * a->width + k;
+    float largest = v_largest32(x);
+    for (int i = 1; i < groups; i++) largest = larger(largest, v_largest32(x + 32 * i));
+    float scale = largest / 32512.0f, inverse = 32512.0f / largest; /* NaN where a value is not finite */
+    for (int i = 0; i < groups; i++) {
+        int64_t g = k / 32 + i, at = t * (a->width / 32) + g;
+        int32_t sums[2];
+        int16_t q[32];
+        if (scale >= 1.17549435e-38f) w_round(x + 32 * i, inverse, q);
+        else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
+        w_sums(q, sums);
+        EQ_ARRANGE(q);
 #ifdef EQ_QUADS
-            x_place(q, k / 32, a->quads + t * ((groups + 3) / 4) * EQ_QUAD_BYTES);
+        int64_t all = a->width / 32;
+        int8_t *quads = a->quads + t * ((all + 3) / 4) * EQ_QUAD_BYTES;
+        x_place(q, scale, g, quads);
+        static const int16_t none[32];
+        for (int64_t behind = all; g + 1 == all && behind % 4; behind++) x_place(none, 0.0f, behind, quads);
 #endif
-            memcpy(a->q + t * width + k, q, sizeof q);
-            a->scale[g] = scale;
-            a->sum32[g] = scale * (float)(sums[0] + sums[1]);
-            for (int h = 0; h < 2; h++) a->sum[2 * g + h] = scale * (float)sums[h];
+        memcpy(a->q + t * a->width + 32 * g, q, sizeof q);
+        a->scale[at] = scale;
+        a->sum32[at] = scale * (float)(sums[0] + sums[1]);
+        for (int h = 0; h < 2; h++) a->sum[2 * at + h] = scale * (float)sums[h];
+    }
+}
+
+static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
+    const int64_t span = eq_round_span(a);
+    for (int64_t t = t0; t < t1; t++)
+        for (int64_t k = k0; k < k1; k += span) {
+#ifdef EQ_TILES
+            if (a->packed) tiles_pack(a, t, k);
+#else
+            if (a->packed) pack(a, t, k);
+#endif
+            else round_span(a, t, k, (int)(span / 32));
         }
 }
 
@@ -245,17 +266,16 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(q5_k, 8, 176, 0, 1, 0, 5, k4_scales) X(q6_k, 8, 210, 1, 0, 32, 6, q6_k_scales)                                   \
     X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)
 
-#ifdef EQ_PAIRS
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_pairs, name##_quads, NULL}
+#ifdef EQ_QUAD_WORDS
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_quads, name##_part, name##_integers, NULL}
 #else
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL}
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, NULL}
 #endif
 #define EQ_DEFINE(name, ...)                                                                                           \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
         (void)scratch;                                                                                                 \
-        if (f.groups == 1) quads_linear(f, w, a, r0, r1, tile);                                                        \
-        else pairs_linear(f, w, a, r0, r1, tile);                                                                      \
+        batches(f.groups == 1 ? quads_block : blocks_block, f, w, a, r0, r1, tile);                                    \
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
@@ -266,11 +286,11 @@ EQ_FORMATS(EQ_DEFINE)
 
 /* The rest: layout from the format's table, weights through its scalar definition. */
 static eq_layout any_layout(int32_t type) {
-    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, 128, 8, NULL, NULL, NULL, NULL, eq_format_group(type)};
+    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, 128, 8, NULL, NULL, NULL, NULL, NULL, eq_format_group(type)};
 }
 static void any_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
     (void)scratch;
-    rows_linear(any_layout(w->type), w, a, r0, r1, tile);
+    batches(rows_block, any_layout(w->type), w, a, r0, r1, tile);
 }
 static void any_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
     packed_linear(any_layout(w->type), w, a, r0, r1, tile, scratch);

@@ -59,26 +59,6 @@ EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, 
     }
 }
 
-#ifdef EQ_PAIRS /* rows two by two: their weights come as bytes already */
-EQ_INLINE void panel_unpack_pairs(const eq_layout f, const eq_tensor *w, int64_t row, int rows, int64_t k0, int64_t k1,
-                                  eq_panel *p) {
-    int64_t span = 32 * f.groups, stride = w->cols / span * f.block_bytes;
-    const int per = f.halves ? 2 : 1;
-    for (int r = 0; r < rows; r += 2) {
-        const int other = r + 1 < rows ? r + 1 : r;
-        const uint8_t *data = (const uint8_t *)w->data + (row + r) * stride + k0 / span * f.block_bytes;
-        for (int64_t k = 0; k < k1 - k0; k += span, data += f.block_bytes) {
-            const uint8_t *second = data + (other - r) * stride;
-            f.scales(data, p->s[r] + per * k / 32, p->m[r] + per * k / 32);
-            f.scales(second, p->s[other] + per * k / 32, p->m[other] + per * k / 32);
-            EQ_UNROLL
-            for (int j = 0; j < f.groups; j++)
-                p_store(p->w[r] + k + 32 * j, p->w[other] + k + 32 * j, f.pairs(data, second, j));
-        }
-    }
-}
-#endif
-
 /* 1 / sum of squares for the tokens of some blocks. */
 EQ_INLINE void panel_inverse(const eq_act *a, int64_t block, int64_t blocks, eq_panel *p) {
     int64_t groups = a->width / 32;
@@ -203,12 +183,7 @@ EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act 
         panel_inverse(a, first, many, p);
         for (int64_t k0 = 0; k0 < w->cols; k0 += width) {
             int64_t k1 = k0 + width < w->cols ? k0 + width : w->cols;
-#ifdef EQ_PAIRS
-            if (f.pairs) panel_unpack_pairs(f, w, row0, rows, k0, k1, p);
-            else panel_unpack(f, w, row0, rows, k0, k1, p);
-#else
             panel_unpack(f, w, row0, rows, k0, k1, p);
-#endif
             for (int64_t b = 0; b < many; b++) {
                 panel_meet(f, a, first + b, k0, k1, p->inverse[b], p);
                 panel_block(f, p, rows, k0, k1, a, first + b, tile);
@@ -233,8 +208,13 @@ EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sum
 }
 #endif
 
-/* 32 rounded activations of token t from k on, into the packed layout. */
-EQ_INLINE void pack(const eq_act *a, const int16_t *q, float scale, int64_t t, int64_t k) {
+/* Activations [k, k + 32) of token t, rounded, into the packed layout. */
+EQ_INLINE void pack(const eq_act *a, int64_t t, int64_t k) {
+    const float *x = a->x + t * a->width + k;
+    float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
+    int16_t q[32];
+    if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / largest, q);
+    else memset(q, 0, sizeof q);
     int64_t block = t / EQ_BLOCK_TOKENS, lane = t % EQ_BLOCK_TOKENS, width = a->width;
     int8_t high[32], low[32];
     int32_t sums[4];

@@ -4,7 +4,7 @@
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
 #ifndef EQ_QUAD_WORDS
-/* Weights of four blocks, with their scales and mins; in place of missing ones the last's, whose scale will be 0. */
+/* Weights of four blocks, with their scales and mins; in place of missing ones the last's, which meet activations of 0. */
 EQ_INLINE w128 quad(const eq_layout f, const uint8_t *p, const int blocks, vf *d, vf *m) {
     w128 v;
     for (int i = 0; i < 4; i++) v.block[i] = f.values(p + (i < blocks ? i : blocks - 1) * f.block_bytes, 0);
@@ -16,26 +16,23 @@ EQ_INLINE w128 quad(const eq_layout f, const uint8_t *p, const int blocks, vf *d
 #define quad(f, p, blocks, d, m) f.quads(p, blocks, d, m)
 #endif
 
-/* Step s, `blocks` blocks, of `rows` rows with `count` tokens from `first`. */
-EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *a, int64_t s, const int blocks, const int rows,
-                          int first, const int count, vf (*acc)[4]) {
-    const int64_t groups = a->width / 32, stride = groups * f.block_bytes, steps = (groups + 3) / 4;
-    x128 x[4];
-    vf scale[4], sum[4];
-    for (int t = 0; t < count; t++) {
-        x[t] = x_quad(a->quads + ((first + t) * steps + s) * EQ_QUAD_BYTES, f.offset);
-        scale[t] = x_each(a->scale + (first + t) * groups + 4 * s, blocks);
-        if (f.mins) sum[t] = x_once(a->sum32 + (first + t) * groups + 4 * s, blocks);
-    }
+/* Step s, `blocks` blocks, of `rows` rows with `count` tokens, each having `x` for its first step. */
+EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups, int64_t s, const int blocks, const int rows,
+                          const int8_t *const *x, const int count, vf (*acc)[EQ_BATCH]) {
+    const int64_t stride = groups * f.block_bytes;
+    EQ_UNROLL
     for (int r = 0; r < rows; r++) {
         const uint8_t *block = data + r * stride + 4 * s * f.block_bytes;
         for (int64_t i = 0; i < 4 * f.block_bytes; i += 64)
             EQ_PREFETCH(data + (rows * s + r) * 4 * f.block_bytes + i + EQ_AHEAD);
         vf d, m;
         w128 v = quad(f, block, blocks, &d, &m);
+        EQ_UNROLL
         for (int t = 0; t < count; t++) {
-            acc[r][t] = v_fma(q_dot(v, x[t]), v_mul(d, scale[t]), acc[r][t]);
-            if (f.mins) acc[r][t] = v_fma(m, sum[t], acc[r][t]);
+            const int8_t *record = x[t] + s * EQ_QUAD_BYTES;
+            if (count > 1) EQ_FORGET(record); /* registers are for sums: activations are loaded where they are used */
+            acc[r][t] = v_fma(q_dot(v, x_quad(record, f.offset)), v_mul(d, x_scale(record)), acc[r][t]);
+            if (f.mins) acc[r][t] = v_fma(m, x_sums(record), acc[r][t]);
         }
     }
 }
@@ -43,36 +40,23 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, const eq_act *
 /* `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void quads_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                            const int count, float *tile) {
-    int64_t groups = a->width / 32, stride = groups * f.block_bytes, whole = groups / 4;
+    int64_t groups = a->width / 32, stride = groups * f.block_bytes, whole = groups / 4, steps = (groups + 3) / 4;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
-    vf acc[EQ_ROWS][4];
+    const int8_t *x[EQ_BATCH];
+    vf acc[EQ_ROWS][EQ_BATCH];
+    for (int t = 0; t < count; t++) x[t] = a->quads + token(a, first + t) * steps * EQ_QUAD_BYTES;
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) acc[r][t] = v_zero();
-    for (int64_t s = 0; s < whole; s++) quads_step(f, data, a, s, 4, rows, first, count, acc);
-    if (groups % 4 == 1) quads_step(f, data, a, whole, 1, rows, first, count, acc);
-    else if (groups % 4 == 2) quads_step(f, data, a, whole, 2, rows, first, count, acc);
-    else if (groups % 4 == 3) quads_step(f, data, a, whole, 3, rows, first, count, acc);
+    for (int64_t s = 0; s < whole; s++) quads_step(f, data, groups, s, 4, rows, x, count, acc);
+    if (groups % 4 == 1) quads_step(f, data, groups, whole, 1, rows, x, count, acc);
+    else if (groups % 4 == 2) quads_step(f, data, groups, whole, 2, rows, x, count, acc);
+    else if (groups % 4 == 3) quads_step(f, data, groups, whole, 3, rows, x, count, acc);
     for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) tile[r * a->tokens + first + t] = v_sum(acc[r][t]);
-}
-
-EQ_INLINE void quads_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
-    for (int64_t row = row0; row < row1;) {
-        int rows = row1 - row >= EQ_ROWS ? EQ_ROWS : 1;
-        float *out = tile + (row - row0) * a->tokens;
-        for (int t = 0; t < a->tokens;) {
-            int left = a->tokens - t;
-            if (rows == EQ_ROWS && left >= 4) quads_block(f, w, a, row, EQ_ROWS, t, 4, out), t += 4;
-            else if (rows == EQ_ROWS && left >= 2) quads_block(f, w, a, row, EQ_ROWS, t, 2, out), t += 2;
-            else if (rows == EQ_ROWS) quads_block(f, w, a, row, EQ_ROWS, t, 1, out), t += 1;
-            else quads_block(f, w, a, row, 1, t, 1, out), t += 1;
-        }
-        row += rows;
-    }
+        for (int t = 0; t < count; t++) tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]);
 }
 
 #ifdef EQ_QUAD_WORDS
-/* --- four blocks as unsigned bytes, with their scales and mins; the layouts are those of formats.inc.h --------------- */
+/* --- four blocks, with their scales and mins; the layouts are those of formats.inc.h --------------- */
 
 /* Where 16-bit word `word` of block i is in two loads of 64 bytes, from the first block's begin and from byte `second` */
 #define EQ_WORD(i, bytes, second, word) \
@@ -105,49 +89,56 @@ EQ_NIBBLES(q5_0, 22, 24, 3);
 EQ_NIBBLES(q5_1, 24, 32, 4);
 #undef EQ_NIBBLES
 #undef EQ_RUN
-#define EQ_TWICE(i, bytes, second, word) EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, (word + 1))
-#define EQ_EIGHT(i, bytes, second, word)                                        \
-    EQ_TWICE(i, bytes, second, word), EQ_TWICE(i, bytes, second, word), EQ_TWICE(i, bytes, second, word), \
-        EQ_TWICE(i, bytes, second, word)
-#define EQ_FIFTH(name, bytes, second, word)                                                                       \
-    static const uint16_t name##_fifth[32] = {EQ_EIGHT(0, bytes, second, word), EQ_EIGHT(1, bytes, second, word), \
-                                              EQ_EIGHT(2, bytes, second, word), EQ_EIGHT(3, bytes, second, word)}
-EQ_FIFTH(q5_0, 22, 24, 1);
-EQ_FIFTH(q5_1, 24, 32, 2);
-#undef EQ_FIFTH
+#define EQ_EIGHT(i, bytes, second, word) EQ_FOUR(i, bytes, second, word), EQ_FOUR(i, bytes, second, word)
+#define EQ_BITS(name, bytes, second, word)                                                                    \
+    static const uint16_t name[32] = {EQ_EIGHT(0, bytes, second, word), EQ_EIGHT(1, bytes, second, word), \
+                                      EQ_EIGHT(2, bytes, second, word), EQ_EIGHT(3, bytes, second, word)}
+EQ_BITS(q5_0_first, 22, 24, 1);
+EQ_BITS(q5_0_last, 22, 24, 2);
+EQ_BITS(q5_1_first, 24, 32, 2);
+EQ_BITS(q5_1_last, 24, 32, 3);
+#undef EQ_BITS
 #undef EQ_EIGHT
-#undef EQ_TWICE
 #undef EQ_ALL
 #undef EQ_FOUR
 #undef EQ_WORD
 
 EQ_INLINE w128 q4_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    w128 ends = q_begin(p, 18, blocks, 8);
+    __m512i ends[2];
+    q_begin(p, 18, blocks, 8, ends);
     q_heads(ends, q4_0_heads, d, m);
-    return q_nibbles(q_words(ends, q4_0_nibbles));
+    return q_sub(q_nibbles(q_words(ends, q4_0_nibbles)), 8);
 }
 EQ_INLINE w128 q4_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    w128 ends = q_begin(p, 20, blocks, 16);
+    __m512i ends[2];
+    q_begin(p, 20, blocks, 16, ends);
     q_heads(ends, q4_1_heads, d, m);
     return q_nibbles(q_words(ends, q4_1_nibbles));
 }
 EQ_INLINE w128 q5_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    w128 ends = q_begin(p, 22, blocks, 24);
+    __m512i ends[2];
+    q_begin(p, 22, blocks, 24, ends);
     q_heads(ends, q5_0_heads, d, m);
-    return q_add_if(q_nibbles(q_words(ends, q5_0_nibbles)), q_words(ends, q5_0_fifth), 16);
+    return q_sub_unless(q_nibbles(q_words(ends, q5_0_nibbles)), q_words(ends, q5_0_first), q_words(ends, q5_0_last), 16);
 }
 EQ_INLINE w128 q5_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    w128 ends = q_begin(p, 24, blocks, 32);
+    __m512i ends[2];
+    q_begin(p, 24, blocks, 32, ends);
     q_heads(ends, q5_1_heads, d, m);
-    return q_add_if(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_fifth), 16);
+    return q_add_if(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_first), q_words(ends, q5_1_last), 16);
 }
 EQ_INLINE w128 q8_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    q_heads(q_begin(p, 34, blocks, 68), q8_0_heads, d, m);
+    __m512i ends[2];
+    q_begin(p, 34, blocks, 68, ends);
+    q_heads(ends, q8_0_heads, d, m);
     return q_signed(q_gather(p + 2, 34, blocks), q_gather(p + 18, 34, blocks));
 }
 EQ_INLINE w128 iq4_nl_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    w128 x = q4_0_quads(p, blocks, d, m);
-    return q_table(x, iq4_unsigned);
+    __m512i ends[2];
+    q_begin(p, 18, blocks, 8, ends);
+    q_heads(ends, q4_0_heads, d, m);
+    __m512i x = q_words(ends, q4_0_nibbles);
+    return q_signed(q_table(x, 0, iq4_values), q_table(x, 4, iq4_values));
 }
 /* blocks of 256 have none */
 #define q2_k_quads NULL

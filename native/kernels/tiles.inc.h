@@ -14,8 +14,7 @@ _Static_assert(sizeof(eq_tiles) <= EQ_LINEAR_SCRATCH, "room of a thread for a li
 
 EQ_INLINE void tiles_unpack(const eq_layout f, const eq_tensor *w, int64_t row, int rows, int64_t k0, int64_t k1, eq_tiles *to) {
     eq_panel *p = &to->bytes;
-    if (f.pairs) panel_unpack_pairs(f, w, row, rows, k0, k1, p);
-    else panel_unpack(f, w, row, rows, k0, k1, p);
+    panel_unpack(f, w, row, rows, k0, k1, p);
     for (int r = 0; r < (rows + 15) / 16 * 16; r++)
         for (int64_t g = 0; g < (k1 - k0) / 32; g++) {
             uint16_t *at = to->w[r / 16][g][r % 16];

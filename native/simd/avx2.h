@@ -141,7 +141,9 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
 }
 /* --- four blocks of 32 weights of one row ------------------------------------------------------------------------- */
 #define EQ_QUADS 1
-#define EQ_QUAD_BYTES 288 /* arranged activations of four groups, then their sums: of the first 16 of each, of the last 16 */
+/* Arranged activations of four groups; then for the first 16 of each group, and for the last 16: their sums, scales, and
+ * the products of both. */
+#define EQ_QUAD_BYTES 352
 typedef struct { w32 block[4]; } w128;
 typedef struct { const int16_t *q; __m256i start; } x128;
 
@@ -155,31 +157,27 @@ EQ_INLINE vf v_halves(const uint8_t *p, int bytes, int blocks) { /* a half of ea
     __m128 x = _mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four));
     return _mm256_insertf128_ps(_mm256_castps128_ps256(x), x, 1);
 }
-EQ_INLINE __m128 x_floats(const float *x, int blocks) {
-    const __m128i lanes = _mm_set_epi32(blocks > 3 ? -1 : 0, blocks > 2 ? -1 : 0, blocks > 1 ? -1 : 0, -1);
-    return blocks == 4 ? _mm_loadu_ps(x) : _mm_maskload_ps(x, lanes);
-}
-EQ_INLINE vf x_each(const float *x, int blocks) { /* one for both lanes of each block */
-    __m128 v = x_floats(x, blocks);
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(v), v, 1);
-}
-EQ_INLINE vf x_once(const float *x, int blocks) { return _mm256_insertf128_ps(v_zero(), x_floats(x, blocks), 0); }
 EQ_INLINE x128 x_quad(const int8_t *q, int offset) {
     __m256i start = _mm256_setzero_si256();
     if (offset) start = _mm256_sub_epi32(start, _mm256_mullo_epi32(m_load(q + 256), _mm256_set1_epi32(offset)));
     return (x128){(const int16_t *)(const void *)q, start};
 }
+EQ_INLINE vf x_scale(const int8_t *record) { return v_load((const float *)(const void *)(record + 288)); }
+EQ_INLINE vf x_sums(const int8_t *record) { return v_load((const float *)(const void *)(record + 320)); }
 /* 32 arranged activations into the place of group `g` of four */
-EQ_INLINE void x_place(const int16_t *q, int64_t g, int8_t *quads) {
+EQ_INLINE void x_place(const int16_t *q, float scale, int64_t g, int8_t *quads) {
     const __m256i one = _mm256_set1_epi16(1);
-    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 64;
+    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 64, *behind = quads + g / 4 * EQ_QUAD_BYTES + 256 + g % 4 * 4;
     memcpy(to, q, 64);
     __m256i sums = _mm256_add_epi32(_mm256_madd_epi16(m_load(q), one), _mm256_madd_epi16(m_load(q + 16), one));
     int32_t lanes[8];
     _mm256_storeu_si256((__m256i *)lanes, sums);
-    for (int h = 0; h < 2; h++) {
+    for (int h = 0; h < 2; h++, behind += 16) {
         int32_t sum = lanes[4 * h] + lanes[4 * h + 1] + lanes[4 * h + 2] + lanes[4 * h + 3];
-        memcpy(quads + g / 4 * EQ_QUAD_BYTES + 256 + 16 * h + g % 4 * 4, &sum, 4);
+        float product = scale * (float)sum;
+        memcpy(behind, &sum, 4);
+        memcpy(behind + 32, &scale, 4);
+        memcpy(behind + 64, &product, 4);
     }
 }
 EQ_INLINE __m256i m_pairs(__m256i a, __m256i b) { /* sums of neighbours: two of a, two of b, in either half */
@@ -193,13 +191,9 @@ EQ_INLINE vf q_dot(w128 w, x128 x) { /* lanes: first 16 weights of the four bloc
     return _mm256_cvtepi32_ps(_mm256_add_epi32(sums, x.start));
 }
 
+#define EQ_PUT_BY(v) EQ_IN_MEMORY(v)
 #define EQ_OWN_SCALES 1 /* in memory: from there one goes to all lanes in a load */
 typedef struct { float v[16]; } v_scales;
-#if defined(__GNUC__)
-#define EQ_PUT_BY(v) __asm__("" : "+m"(v))
-#else
-#define EQ_PUT_BY(v) ((void)0)
-#endif
 EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
     v_scales out;
     v_store(out.v, v_mul(v_load(s), v_load(xs)));

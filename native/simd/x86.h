@@ -2,6 +2,9 @@
 
 #if defined(__GNUC__)
 #define EQ_HOLD(v) __asm__("" : "+v"(v))
+#define EQ_IN_MEMORY(v) __asm__("" : "+m"(v))
+#else
+#define EQ_IN_MEMORY(v) ((void)0)
 #endif
 
 /* --- 8 floats: the scales and mins of a block of 256 --------------------------------------------------------------- */

@@ -148,7 +148,7 @@ def test_every_rounded_buffer_of_a_full_step_has_a_place_of_its_own(tokens: int,
 @pytest.mark.parametrize("isa", WORKING)
 @pytest.mark.parametrize("reproducible", [False, True])
 def test_memory_of_a_step_grows_by_what_is_kept_of_a_wider_buffer(isa: str, reproducible: bool) -> None:
-    """A row of 128: floats, int16, 24 bytes for each 32, and 320 for kernels of few tokens."""
+    """A row of 128: floats, int16, 24 bytes for each 32, and 384 for kernels of few tokens."""
 
     def size(cols: int) -> int:
         made = program(lambda b: linear(b, 8, cols))
@@ -157,7 +157,7 @@ def test_memory_of_a_step_grows_by_what_is_kept_of_a_wider_buffer(isa: str, repr
         return executable.nbytes
 
     few = 192 if reproducible else 16
-    assert size(1152) - size(128) == 8 * (192 * (128 * 4 + 128 * 2 + 4 * 24) + few * 320)
+    assert size(1152) - size(128) == 8 * (192 * (128 * 4 + 128 * 2 + 4 * 24) + few * 384)
 
 
 def test_gates_of_a_full_step(by: By) -> None:
