@@ -5,6 +5,7 @@
 /* `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void blocks_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                             const int count, float *tile) {
+    const int side = count > 1 && rows > 1 ? 2 : 1; /* rows that share what they load of a token */
     int64_t blocks = w->cols / 256, stride = blocks * f.block_bytes;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
     int64_t at[EQ_BATCH];
@@ -25,14 +26,19 @@ EQ_INLINE void blocks_block(const eq_layout f, const eq_tensor *w, const eq_act 
         EQ_UNROLL
         for (int half = 0; half < 2; half++) {
             EQ_UNROLL
-            for (int r = 0; r < rows; r++) {
-                b128 part = f.part(data + r * stride + b * f.block_bytes, half);
-                w128 v = f.halves ? q_times2(part, s[r], half) : q_times(part, s[r], half);
+            for (int r = 0; r < rows; r += side) {
+                w128 v[2];
+                EQ_UNROLL
+                for (int i = 0; i < side; i++) {
+                    b128 part = f.part(data + (r + i) * stride + b * f.block_bytes, half);
+                    v[i] = f.halves ? q_times2(part, s[r + i], half) : q_times(part, s[r + i], half);
+                }
                 EQ_UNROLL
                 for (int t = 0; t < count; t++) {
                     const int8_t *x = a->quads + (2 * (at[t] + b) + half) * EQ_QUAD_BYTES;
                     if (count > 2) EQ_FORGET(x); /* registers are for sums: activations are loaded where they are used */
-                    sum[r][t] = q_sums(sum[r][t], v, x);
+                    EQ_UNROLL
+                    for (int i = 0; i < side; i++) sum[r + i][t] = q_sums(sum[r + i][t], v[i], x);
                 }
             }
         }

@@ -20,19 +20,27 @@ EQ_INLINE w128 quad(const eq_layout f, const uint8_t *p, const int blocks, vf *d
 EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups, int64_t s, const int blocks, const int rows,
                           const int8_t *const *x, const int count, vf (*acc)[EQ_BATCH]) {
     const int64_t stride = groups * f.block_bytes;
+    const int side = count > 1 && rows > 1 ? 2 : 1; /* rows that share what they load of a token */
     EQ_UNROLL
-    for (int r = 0; r < rows; r++) {
-        const uint8_t *block = data + r * stride + 4 * s * f.block_bytes;
-        for (int64_t i = 0; i < 4 * f.block_bytes; i += 64)
-            EQ_PREFETCH(data + (rows * s + r) * 4 * f.block_bytes + i + EQ_AHEAD);
-        vf d, m;
-        w128 v = quad(f, block, blocks, &d, &m);
+    for (int r = 0; r < rows; r += side) {
+        vf d[2], m[2];
+        w128 v[2];
+        EQ_UNROLL
+        for (int i = 0; i < side; i++) {
+            const uint8_t *block = data + (r + i) * stride + 4 * s * f.block_bytes;
+            for (int64_t at = 0; at < 4 * f.block_bytes; at += 64)
+                EQ_PREFETCH(data + (rows * s + r + i) * 4 * f.block_bytes + at + EQ_AHEAD);
+            v[i] = quad(f, block, blocks, &d[i], &m[i]);
+        }
         EQ_UNROLL
         for (int t = 0; t < count; t++) {
             const int8_t *record = x[t] + s * EQ_QUAD_BYTES;
-            if (count > 1) EQ_FORGET(record); /* registers are for sums: activations are loaded where they are used */
-            acc[r][t] = v_fma(q_dot(v, x_quad(record, f.offset)), v_mul(d, x_scale(record)), acc[r][t]);
-            if (f.mins) acc[r][t] = v_fma(m, x_sums(record), acc[r][t]);
+            if (count > 2) EQ_FORGET(record); /* registers are for sums: activations are loaded where they are used */
+            EQ_UNROLL
+            for (int i = 0; i < side; i++) {
+                acc[r + i][t] = v_fma(q_dot(v[i], x_quad(record, f.offset)), v_mul(d[i], x_scale(record)), acc[r + i][t]);
+                if (f.mins) acc[r + i][t] = v_fma(m[i], x_sums(record), acc[r + i][t]);
+            }
         }
     }
 }
