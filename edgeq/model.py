@@ -12,6 +12,7 @@ from edgeq.backends.base import Batch, Cancel, Executable, Options, ring_size
 from edgeq.config import Keys
 from edgeq.errors import ContextError, MemoryLimitError, ModelError, UsageError
 from edgeq.passes.fuse import fuse
+from edgeq.passes.narrow import narrow
 from edgeq.program import Program
 from edgeq.quants import FORMATS
 from edgeq.weights import Weights
@@ -60,7 +61,7 @@ class Model:
         wanted = context or min(self.trained_context, DEFAULT_CONTEXT)
         if not 0 < wanted < 1 << 31:
             raise UsageError(f"context {wanted}: expected 1 to 2147483647")
-        self.plain: Program = arch.lower(keys, self.weights, self.vocab, wanted)
+        self.plain: Program = narrow(arch.lower(keys, self.weights, self.vocab, wanted))
         self.weights.check(self.plain)
         self.backend = backends.find(backend) if backend is None or isinstance(backend, str) else backend
         self.context = wanted if context else self._fitting(wanted)

@@ -56,7 +56,7 @@ static int32_t written(const eq_op *op) {
 /* Whether an op can round what it writes in the same pass: it owns whole groups of 32. */
 static int rounds_itself(const eq_program *p, const eq_op *op) {
     switch (op->kind) {
-        case EQ_OP_RMS_NORM: case EQ_OP_NORM_ADD: case EQ_OP_GLU: case EQ_OP_GATE_UP: return 1;
+        case EQ_OP_RMS_NORM: case EQ_OP_NORM_ADD: case EQ_OP_GLU: case EQ_OP_GATE_UP: case EQ_OP_TAKE_ROWS: return 1;
         case EQ_OP_ATTEND: return p->caches[op->u.attend.cache].head_dim % 32 == 0;
         default: return 0;
     }

@@ -154,6 +154,7 @@ static void take_row(const site *s, int32_t n) {
     const eq_op_take_rows *o = &s->op->u.take_rows;
     int64_t w = width(s, o->out);
     memmove(at(s, o->out) + n * w, at(s, o->x) + s->c->batch->outputs[n] * w, (size_t)w * 4);
+    round_out(s, n, n + 1, 0, w);
 }
 
 static void round_row(const site *s, int32_t t) {

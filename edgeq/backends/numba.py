@@ -103,7 +103,7 @@ class NumbaExecutable(Executable):
             self._mapped.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_mapped"):
+        if hasattr(self, "_mapped") and _lib is not None:  # it is when the interpreter ends
             self._mapped.close()
 
     def _step(self, state: Any, batch: Batch, inputs: Sequence[np.ndarray], cancel: Cancel) -> list[np.ndarray]:

@@ -100,8 +100,8 @@ def test_every_variant_and_kv_type_on_the_smallest_model(isa: str, kv_type: str,
 
 
 # Largest difference as a share of the spread of the logits, and largest KL divergence of a row. Prompts lose up to 1 %
-# of a token's length in each linear (EQ_PRECISION).
-ROUNDING = (0.5, 0.03)
+# of a token's length in each linear (EQ_PRECISION); at its first tokens a small model makes much of that.
+ROUNDING = (1.0, 0.1)
 NEAR_TIE = 6.0  # RMS differences between the two highest logits
 
 
