@@ -25,7 +25,8 @@ def logits(program: Program, wanted: object, native: bool = False) -> list[np.nd
     backend = NativeBackend() if native else ReferenceBackend(np.float64)
     executable = backend.compile(program, weights(program), Options(chunk=64, threads=2, reproducible=native))
     state = executable.new_state(1, 128, "F32")
-    steps = [Batch.single(TOKENS[:20], 0, outputs=wanted), *(Batch.single([t], i) for i, t in enumerate(TOKENS) if i > 19)]
+    steps = [Batch.single(TOKENS[:20], 0, outputs=wanted)]
+    steps += [Batch.single([t], 20 + i) for i, t in enumerate(TOKENS[20:])]
     out = [executable.step(state, batch)[0] for batch in steps]
     executable.close()
     return out
