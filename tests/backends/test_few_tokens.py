@@ -12,9 +12,10 @@ from edgeq import ops, quants
 from edgeq.backends.base import Cancel, Executable, Options
 from edgeq.errors import Cancelled
 from edgeq.ops import In
+from edgeq.passes.place import place
 from edgeq.program import Builder, Program
 from tests.backends.conftest import WORKING
-from tests.backends.single import known, native, program, run, seen
+from tests.backends.single import known, native, near, program, run, seen, wanted
 from tests.backends.test_linear_corners import check
 from tests.backends.test_native_ops import batch, linear
 from tests.blocks import MemoryWeights, filled
@@ -137,8 +138,8 @@ def test_a_step_that_was_cancelled_leaves_nothing_to_the_next(threads: int, isa:
     stopped = 0
     for share in (0.0, 0.1, 0.2, 0.4, 0.6):
         stopped += cancelled(executable, x, share * seconds)
-        for tokens, wanted in right.items():
-            assert np.array_equal(step(tokens), wanted)
+        for tokens, found in right.items():
+            assert np.array_equal(step(tokens), found)
     executable.close()
     assert stopped
 
@@ -171,6 +172,28 @@ def test_the_largest_activation_may_be_in_any_group_of_a_span(fmt: str, isa: str
     x[3, 256:] = x[5, :256] = 0
     for tokens in (1, 6, 16):
         check(run(made, weights, [x[:tokens]], batch(tokens), isa=isa)[0], x[:tokens], isa, weights)
+
+
+def test_blocks_that_are_missing_in_a_four_forget_the_buffer_that_was_there(isa: str) -> None:
+    """Rows of three blocks, in the place of a buffer whose rows had four."""
+    rng = np.random.default_rng(78)
+    refs = [("w0", (96, 128)), ("w1", (96, 96)), ("w2", (ROWS, 96))]
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x = b.buffer("x", 128)
+        scaled = b.scale("scaled", x, b.tensor("s", 1))  # an input keeps its place
+        first = b.linear("first", scaled, b.tensor("w0", 96, 128), 96)
+        again = b.linear("again", first, b.tensor("w1", 96, 96), 96)
+        return [x], [b.linear("last", again, b.tensor("w2", ROWS, 96), ROWS)]
+
+    weights = filled(rng, [*refs, ("s", (1,))], {"s": "F32"}, "Q4_1", 0.3)
+    made = program(build)
+    offsets, _ = place(made)
+    assert offsets[made.ops[0].out] == offsets[made.ops[2].out]
+    for tokens in (1, 6, 16):
+        x = rng.standard_normal((tokens, 128)).astype(np.float32)
+        right = wanted(made, weights, [x], batch(tokens), isa)[0]
+        near(run(made, weights, [x], batch(tokens), isa=isa)[0], right, 1e-4)
 
 
 # What makes weights times their block's integer scales as large as they can be: bytes from `at` on are `byte`.
