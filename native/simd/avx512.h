@@ -113,9 +113,7 @@ EQ_INLINE w32 w_nibbles_table(const uint8_t *p, const int8_t *table) {
     x = _mm256_and_si256(_mm256_srlv_epi64(x, _mm256_set_epi64x(4, 4, 0, 0)), _mm256_set1_epi8(15));
     return (w32){_mm512_cvtepi8_epi16(_mm256_shuffle_epi8(t, x))};
 }
-/* value where bit i of mask is set, else 0 */
-EQ_INLINE w32 w_mask(uint32_t mask, int value) { return (w32){_mm512_maskz_set1_epi16(mask, (short)value)}; }
-/* n more where the bit is set; n less where it is not */
+/* n more where bit i of mask is set; n less where it is not */
 EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) {
     return (w32){_mm512_mask_add_epi16(x.a, mask, x.a, _mm512_set1_epi16((short)n))};
 }
@@ -123,8 +121,6 @@ EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) {
     return (w32){_mm512_mask_sub_epi16(x.a, ~mask, x.a, _mm512_set1_epi16((short)n))};
 }
 #define EQ_OWN_MASKS 1
-EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm512_or_si512(x.a, y.a)}; }
-EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm512_sll_epi16(x.a, _mm_cvtsi32_si128(n))}; }
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_set1_epi16((short)n))}; }
 
 EQ_INLINE __m512i w_dot(__m512i sums, w32 w, const int16_t *x) { return _mm512_dpwssd_epi32(sums, w.a, _mm512_loadu_si512(x)); }
@@ -268,8 +264,6 @@ EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sum
 #define EQ_STORED(offset) (offset)
 EQ_INLINE vi i_zero(void) { return _mm512_setzero_si512(); }
 EQ_INLINE vi i_load(const int32_t *p) { return _mm512_loadu_si512(p); }
-EQ_INLINE vi i_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
-EQ_INLINE vi i_times(vi a, int n) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(n)); }
 EQ_INLINE vx x_load(const int8_t *p) { return _mm512_loadu_si512(p); }
 EQ_INLINE vw x_four(const uint8_t *w) {
     int32_t four;

@@ -26,8 +26,6 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
 }
 
 EQ_INLINE vi i_zero(void) { return (vi){vdupq_n_s32(0), vdupq_n_s32(0)}; }
-EQ_INLINE vi i_add(vi x, vi y) { return (vi){vaddq_s32(x.a, y.a), vaddq_s32(x.b, y.b)}; }
-EQ_INLINE vi i_times(vi x, int n) { return (vi){vmulq_n_s32(x.a, n), vmulq_n_s32(x.b, n)}; }
 EQ_INLINE vw x_four(const uint8_t *w) {
     int32_t four;
     memcpy(&four, w, 4);

@@ -110,8 +110,6 @@ EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) {
 }
 
 EQ_INLINE vi i_zero(void) { return 0; }
-EQ_INLINE vi i_add(vi a, vi b) { return a + b; }
-EQ_INLINE vi i_times(vi a, int n) { return a * n; }
 EQ_INLINE vx x_load(const int8_t *p) { return (vx){{p[0], p[1], p[2], p[3]}}; }
 EQ_INLINE vw x_four(const uint8_t *w) { return (vw){{w[0], w[1], w[2], w[3]}}; }
 EQ_INLINE vi i_dot(vi acc, vw w, vx x) {

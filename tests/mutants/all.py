@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants import (
+    blocks,
     container,
     dots,
     formats,
@@ -24,6 +25,7 @@ GROUPS = (
     formats,
     kernels,
     linears,
+    blocks,
     simd,
     dots,
     ops,

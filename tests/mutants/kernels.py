@@ -9,7 +9,8 @@ CORNERS = "tests/backends/test_op_corners.py"
 LINEARS = "tests/backends/test_linear_corners.py"
 AVX2 = ("native/isa/avx2.c",)
 WIDE = ("native/isa/avx512vnni.c",)
-PAIRED = f"{OPS} -k 'avx512vnni and test_linear and (q4 or q5 or q8 or q2_k or q3_k or q6_k)'"
+SCALAR = ("native/isa/scalar.c",)
+FEW = "tests/backends/test_few_tokens.py"
 
 
 def avx2(file: str, *tests: str) -> In:
@@ -51,40 +52,59 @@ LAYOUTS: list[Mutant] = [
         ("", "-127, -104, -83, -65, -49", "-127, -104, -83, -65, -50", "one level of IQ4")),
     *linear(FORMATS, "IQ4_XS")(
         ("iq4_xs_values", "16 * j", "16 * (j ^ 1)", "groups swapped"),
-        ("iq4_xs_scales", "- 32", "- 31", "offset off by one"),
-        ("iq4_xs_scales", "2 * j & 3", "2 * j & 1", "highest scale bit lost")),
+        ("iq4_xs_scales", "v_half(b)", "-v_half(b)", "sign"),
+        ("iq4_xs_signed", ", 32)", ", 31)", "offset off by one"),
+        ("iq4_xs_signed", "b[3] << 8)", "b[3] << 8 & 0x5500)", "highest bits of the last four scales lost"),
+        ("iq4_xs_signed", "<< 4, 32", "<< 3, 32", "high bits one place too low"),
+        ("less", "(bytes | sign)", "bytes", "borrows across bytes"),
+        ("nibbles_apart", "x | x << 8", "x | x << 12", "nibbles from the wrong place"),
+        ("pairs_apart", "x | x << 12", "x | x << 8", "pairs from the wrong place"),
+        ("pairs_apart", "0x0303030303030303", "0x0303030103030303", "one high bit lost")),
     *linear(FORMATS, "Q4_K")(
         ("q4_k_values", "4 * (j & 1)", "4 * (~j & 1)", "nibbles swapped"),
-        ("k4_scales", "x >> 2 & 0x30303030", "x >> 2 & 0x10101010", "highest bit of scales 4 to 7 lost"),
+        ("k4_bytes", "x >> 2 & 0x30303030", "x >> 2 & 0x10101010", "highest bit of scales 4 to 7 lost"),
         ("k4_scales", "-v_half(b + 2)", "v_half(b + 2)", "sign of the mins"),
-        ("k4_scales", "(z >> 4 & 0x0F0F0F0F)", "(z & 0x0F0F0F0F)", "low bits of mins 4 to 7")),
+        ("k4_min_bytes", "(z >> 4 & 0x0F0F0F0F)", "(z & 0x0F0F0F0F)", "low bits of mins 4 to 7")),
     *linear(FORMATS, "Q5_K")(
-        ("q5_k_values", "w_bits(b + 16, j, 1), 4", "w_bits(b + 16, j, 1), 3", "fifth bit too low"),),
+        ("q5_k_values", "15), 4, b", "15), 3, b", "fifth bit too low"),
+        ("w_join", "w_shl(w_bits(p, from, mask), to)", "w_bits(p, from, mask)", "high bits not shifted")),
     *linear(FORMATS, "Q6_K")(
-        ("q6_k_values", "2 * k, 3), 4)), 32)", "2 * k, 3), 4)), 31)", "offset off by one"),
+        ("q6_k_values", "2 * k, 3), 32)", "2 * k, 3), 31)", "offset off by one"),
         ("q6_k_values", "32 * (k & 1)", "32 * (k / 2)", "which low bytes"),
-        ("q6_k_scales", "u64(b + 200)", "u64(b + 192)", "scales 8 to 15"),
-        ("u64", "memcpy(&x, p, 8)", "memcpy(&x, p, 8), x &= ~1ull", "lowest bit")),
+        ("q6_k_scales", "u64(b + 200)", "u64(b + 192)", "scales 8 to 15")),
     *linear(FORMATS, "Q2_K")(
         ("q2_k_values", "32 * (j / 4)", "32 * (j & 1)", "which bytes"),
         ("q2_k_scales", "dmin = -v_half", "dmin = v_half", "sign of the mins"),
         ("q2_k_scales", ">> 4 & nibbles, dmin", "& nibbles, dmin", "scales taken for the mins")),
     *linear(FORMATS, "Q3_K")(
-        ("q3_k_values", "w_bits(b, j, 1), 2)), 4)", "w_bits(b, j, 1), 2)), 3)", "offset off by one"),
-        ("q3_k_scales", "(pairs >> 2 & 0x30303030) << 32", "(pairs & 0x30303030) << 32",
-         "high bits of scales 12 to 15"),
-        ("q3_k_scales", "less = 0x2020202020202020", "less = 0x1F1F1F1F1F1F1F1F",
-                              "offset of scales off by one")),
+        ("q3_k_values", "j, 1), 4)", "j, 1), 3)", "offset off by one"),
+        ("q3_k_signed", "(pairs << 2 & 0x30303030) << 32", "(pairs & 0x30303030) << 32",
+         "high bits of scales 4 to 7"),
+        ("q3_k_signed", "<< 32, 32)", "<< 32, 31)", "offset of scales off by one"),
+        ("q3_k_scales", "q3_k_signed(b, 1)", "q3_k_signed(b, 0)", "scales 8 to 15")),
     *linear(FORMATS, "IQ2_S")(
         ("any_values", "group(row, g, w, s, m)", "group(row, g ^ 1, w, s, m)", "groups swapped"),),
-    *linear(FORMATS, "Q5_1")(
-        ("u32", "memcpy(&x, p, 4)", "memcpy(&x, p, 4), x &= ~1u", "lowest bit"),),
 ]  # fmt: skip
 
+ANY = "test_linear and (Q4_1 or Q4_K or Q2_K or IQ2_S or Q6_K)"
+
+
+def rows(variant: str, *tests: str) -> In:
+    """linear.inc.h, asked by tests of one variant."""
+    units = (f"native/isa/{variant}.c",)
+    asked = tuple(f"{OPS} {LINEARS} {FEW} -k '{variant} and ({test})'" for test in tests)
+    return In("kernels: native", "native/kernels/linear.inc.h", asked, units, (variant,))
+
+
+def common(test: str) -> In:
+    asked = (f"{OPS} {FEW} -k 'avx2 and ({test})'",)
+    return In("kernels: native", "native/isa/common.h", asked, AVX2, ("avx2",))
+
+
 ROWS: list[Mutant] = [
-    *avx2("linear.inc.h", "test_linear and (Q4_1 or Q4_K or Q2_K or IQ2_S or Q6_K)")(
-        ("s_times8", "s[i] * xs[i]", "s[i] * xs[0]", "one scale of activations for a block"),
-        ("s_times16", "xs[i / 2]", "xs[i % 8]", "which scale of activations"),
+    *rows("scalar", ANY)(
+        ("s_times8", "s[i] * xs[i]", "s[i ^ 1] * xs[i]", "scales of neighbouring groups swapped"),
+        ("s_times16", "s[i] * xs[i / 2]", "s[i ^ 1] * xs[i / 2]", "scales of halves swapped"),
         ("w_fma8", "s.v[j]", "s.v[j ^ 1]", "scales of neighbouring groups swapped"),
         ("w_fma16", "s.v[2 * j], s.v[2 * j + 1]", "s.v[2 * j + 1], s.v[2 * j]", "scales of halves swapped"),
         ("rows_block", "if (f.mins) minimum[r][t]", "if (0) minimum[r][t]", "mins of simple blocks left out"),
@@ -94,37 +114,71 @@ ROWS: list[Mutant] = [
         ("rows_block", "s[1] * a->scale[at]", "s[0] * a->scale[at]", "one scale for both halves"),
         ("rows_block", "v_half_all(block + 2)", "v_half_all(block)", "scale taken for the min"),
         ("rows_block", "v8_sum(minima[r][t])", "0 * v8_sum(minima[r][t])", "mins not added"),
-        ("rows_block", "tile[r * a->tokens + first + t]", "tile[r * a->tokens + t]",
+        ("rows_block", "tile[r * a->tokens + token(a, first + t)]", "tile[r * a->tokens + t]",
          "outputs of later tokens"),
-        ("rows_block", "int64_t at = (first + t) * groups + b;", "int64_t at = t * groups + b;",
-         "which activations"),
-        ("rows_linear", "float *out = tile + (row - row0) * a->tokens",
+        ("rows_block", "from[t] = token(a, first + t) * groups", "from[t] = t * groups", "which activations"),
+        ("rows_block", "v_add(part[0][t], part[1][t])", "part[0][t]", "odd groups left out"),
+    ),
+    *rows("avx2", f"{ANY} or sixteen")(
+        ("token", "t < a->tokens ? t : a->tokens - 1", "t", "tokens behind the last one"),
+        ("token", "t < a->tokens ?", "t <= a->tokens ?", "one token behind the last one"),
+        ("batches", "float *out = tile + (row - row0) * a->tokens",
          "float *out = tile + (row - row0) * (a->tokens - (row > 4))", "outputs of later rows"),
-        ("rows_linear", "EQ_ROWS, t, 2, out), t += 2", "EQ_ROWS, t, 1, out), t += 2",
-         "second of two tokens left out"),
-        ("quantize", "scale = largest / 32512.0f", "scale = largest / 32511.0f", "scale a little off"),
-        ("quantize", "32512.0f / largest", "32511.0f / largest", "activations a little off"),
-        ("quantize", "scale >= 1.17549435e-38f", "scale >= 1e-4f", "small activations taken for none"),
-        ("quantize", "scale * (float)sums[h]", "scale * (float)sums[0]", "sum of the first half for both"),
-        ("quantize", "(float)(sums[0] + sums[1])", "(float)sums[0]", "sum of one half for 32"),
-        ("quantize", "a->q + t * width + k,", "a->q + t * width + (k & ~32),", "places of two groups"),
-        ("quantize", "pack(a, q, scale, t, k)", "pack(a, q, scale, t, k0)",
+        ("batches", "EQ_ROWS, t, 2, out), t += 2", "EQ_ROWS, t, 1, out), t += 2", "second of two tokens left out"),
+        ("batches", "row, EQ_ROWS, t, 4, out)", "row, EQ_ROWS, t, 2, out)", "third and fourth token left out"),
+        ("batches", "row, EQ_ROWS, t, 1, out)", "row, 3, t, 1, out)", "fourth row of single tokens"),
+        ("batches", "row, 1, t, 4, out)", "row, 1, t, 1, out)", "rows that are left over: three of four tokens"),
+        ("batches", "row, 1, t, 1, out)", "row0, 1, t, 1, out)", "rows that are left over: one token"),
+    ),
+    *rows("avx512vnni", f"{ANY} or sixteen")(
+        ("batches", "row + r, 2, t, 8", "row, 2, t, 8", "first two rows of eight tokens twice"),
+        ("batches", "8, out + r * a->tokens", "8, out", "place of the last two rows of eight tokens"),
+        ("batches", "r < EQ_ROWS; r += 2", "r < EQ_ROWS - 2; r += 2", "last two rows of eight tokens left out"),
+        ("batches", "row + r, 2, t, 8", "row + r, 2, t, 4", "last four of eight tokens left out"),
+        ("token", "t < a->tokens ? t : a->tokens - 1", "t", "tokens behind the last one of eight"),
+    ),
+    *rows("avx2", f"{ANY} or activation or scale")(
+        ("round_span", "scale = largest / 32512.0f", "scale = largest / 32511.0f", "scale a little off"),
+        ("round_span", "32512.0f / largest", "32511.0f / largest", "activations a little off"),
+        ("round_span", "scale >= 1.17549435e-38f", "scale >= 1e-4f", "small activations taken for none"),
+        ("round_span", "scale * (float)sums[h]", "scale * (float)sums[0]", "sum of the first half for both"),
+        ("round_span", "(float)(sums[0] + sums[1])", "(float)sums[0]", "sum of one half for 32"),
+        ("round_span", "a->q + t * a->width + 32 * g", "a->q + t * a->width + 32 * (g & ~1)", "places of two groups"),
+        ("round_span", "i < groups; i++) largest", "i < groups - 1; i++) largest", "largest of the last group of 256"),
+        ("round_span", "larger(largest, v_largest32(x + 32 * i))", "larger(largest, v_largest32(x))",
+         "largest of the first group for 256"),
+        ("round_span", "w_round(x + 32 * i", "w_round(x", "first group of 256 for all"),
+        ("round_span", "at = t * (a->width / 32) + g", "at = t * (a->width / 32) + k / 32",
+         "scale of the first group of 256 alone"),
+        ("quantize", "k += span", "k += 2 * span", "every other span left out"),
+        ("quantize", "(int)(span / 32)", "1", "first group of 256 alone"),
+        ("quantize", "if (a->packed) pack(a, t, k)", "if (a->packed) pack(a, t, k0)",
          "all groups in the first one's place"),
     ),
-    *In("kernels: native",
-         "native/kernels/linear.inc.h", (f"{LINEARS} -k 'avx512vnni and number_of_blocks'",), WIDE,
-        ("avx512vnni",))(
-        ("quantize", "x_place(q, k / 32", "x_place(q, k / 64", "two groups in one place"),
-        ("quantize", "t * ((groups + 3) / 4)", "t * (groups / 4)",
-         "tokens without room for their last groups"),
+    *rows("avx512vnni", "number_of_blocks or missing")(
+        ("round_span", "x_place(q, scale, g,", "x_place(q, scale, g / 2,", "two groups in one place"),
+        ("round_span", "t * ((all + 3) / 4)", "t * (all / 4)", "tokens without room for their last groups"),
+    ),
+    *rows("avx2", "missing")(
+        ("round_span", "g + 1 == all && behind % 4", "0 && behind % 4", "what groups that are not there held before"),
+    ),
+    *common("not_finite or any_group or test_linear and Q4_0")(
+        ("eq_finite", "bits >= 0x7F800000", "bits > 0x7F800000", "infinite values lost"),
+        ("eq_finite", "bits = 0x7FC00000", "bits = 0", "values that are not finite taken for zero"),
+        ("larger", " || a != a", "", "a NaN is lost"),
+        ("larger", "a > b", "a < b", "the smaller one"),
+    ),
+    *common("test_linear and (Q5_1 or Q6_K)")(
+        ("u32", "memcpy(&x, p, 4)", "memcpy(&x, p, 4), x &= ~1u", "lowest bit"),
+        ("u64", "memcpy(&x, p, 8)", "memcpy(&x, p, 8), x &= ~1ull", "lowest bit"),
+    ),
+    *In("kernels: native", "native/kernels.h", (f"{FEW} -k 'avx512vnni and (one_scale or any_group)'",),
+        (*WIDE, "native/stages.c"), ("avx512vnni",))(
+        ("eq_round_span", "a->width % 256 == 0 ? 256 : 32", "32", "a scale for 32 where kernels expect one for 256"),
     ),
     *avx2("linear.inc.h", "test_linear and (Q1_0 or Q2_0 or NVFP4)")(
         ("any_layout", "eq_format_block(type) / 32", "eq_format_block(type) / 32 > 1 ? 8 : 1",
          "formats with blocks of 64 and 128"),
-    ),
-    *In("kernels: native", "native/isa/common.h", (f"{OPS} -k 'avx2 and not_finite'",), AVX2, ("avx2",))(
-        ("eq_finite", "bits >= 0x7F800000", "bits > 0x7F800000", "infinite values lost"),
-        ("eq_finite", "bits = 0x7FC00000", "bits = 0", "values that are not finite taken for zero"),
     ),
     *avx2("linear.inc.h", "reproducible or sixteen")(
         ("rows_block", "v_sum(acc[r][t]) +", "v_sum(acc[r][t]) * (count == 4 ? 1.0000002f : 1.0f) +",
@@ -150,39 +204,6 @@ ROWS: list[Mutant] = [
          "layout of another format"),
         ("any_panel", "any_layout(w->type)", "any_layout(w->type == 16 ? 17 : w->type)",
          "layout of another format"),
-    ),
-]  # fmt: skip
-
-PAIRS: list[Mutant] = [
-    *In("kernels: native", "native/kernels/pairs.inc.h", (PAIRED,), WIDE, ("avx512vnni",))(
-        ("pairs_block", "block[p][0] + second", "block[p][0] + 0 * second", "first row of a pair for both"),
-        ("pairs_block", "2 * p * stride", "p * stride", "second pair"),
-        ("pairs_block", "h < 1 + f.halves", "h < 1", "half of the mins of Q2_K"),
-        ("pairs_block", "r < 2 && f.mins", "r < 1 && f.mins", "mins of the second row"),
-        ("pairs_block", "v_choose(many[p][t], scale_of[j])", "v_choose(many[p][t], scale_of[0])",
-         "one scale for a block"),
-        ("pairs_block", "v8_sum(v_row(acc[p][t], r))", "v8_sum(v_row(acc[p][t], 0))",
-         "sum of the first row for both"),
-        ("pairs_block", "v8_sum(minima[p][r][t])", "v8_sum(minima[p][0][t])",
-         "mins of the first row for both"),
-        ("pairs_block", "b * f.groups + j), f.offset)", "b * f.groups + j), 0)", "offset not taken off"),
-        ("pairs_linear", "pairs_block(f, w, a, row, 2, 0, t, 2, out), t += 2",
-         "pairs_block(f, w, a, row, 2, 0, t, 1, out), t += 2", "second of two tokens left out"),
-        ("pairs_linear", "else pairs_block(f, w, a, row, 1, 1, t, 1, out)",
-         "else pairs_block(f, w, a, row - 1, 1, 1, t, 1, out)", "the last row of an odd number"),
-        ("q4_0_pairs", "b1 + 2", "b0 + 2", "first row for both"),
-        ("q4_1_pairs", "b0 + 4", "b0 + 3", "weights one byte early"),
-        ("q5_0_pairs", "u32(b1 + 2)", "u32(b0 + 2)", "fifth bits of the first row for both"),
-        ("q5_1_pairs", "16)", "8)", "fifth bit one place too low"),
-        ("q8_0_pairs", "b1 + 2", "b1 + 1", "weights one byte early"),
-        ("iq4_nl_pairs", "b1 + 2", "b0 + 2", "first row for both"),
-        ("iq4_xs_pairs", "b1 + 8 + 16 * j", "b1 + 8 + 16 * (j ^ 1)", "groups swapped"),
-        ("", "{1, 24, 45, 63, 79", "{1, 24, 45, 63, 78", "one level of IQ4"),
-        ("q4_k_pairs", "4 * (j & 1)", "4 * (~j & 1)", "nibbles swapped"),
-        ("q5_k_pairs", "b1 + 16, j, 1), 4", "b1 + 16, j, 1), 3", "fifth bit too low"),
-        ("q6_k_pairs", "32 * (k & 1)", "32 * (k / 2)", "which low bytes"),
-        ("q2_k_pairs", "2 * (j % 4)", "2 * (j / 2 % 4)", "which bits"),
-        ("q3_k_pairs", "p_bits(b0, b1, j, 1), 2", "p_bits(b0, b1, j, 1), 1", "third bit too low"),
     ),
 ]  # fmt: skip
 
@@ -359,4 +380,4 @@ PEAK: list[Mutant] = [
     ),
 ]  # fmt: skip
 
-MUTANTS = [*LAYOUTS, *ROWS, *PAIRS, *ATTENTION, *ROUNDING, *ELEMENTWISE, *PEAK]
+MUTANTS = [*LAYOUTS, *ROWS, *ATTENTION, *ROUNDING, *ELEMENTWISE, *PEAK]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from tests.mutants.kernels import AVX2, LINEARS, OPS, PAIRED, WIDE
+from tests.mutants.kernels import AVX2, FEW, LINEARS, OPS, WIDE
 from tests.mutants.mutant import In, Mutant
 
 MANY = "test_linear and (Q4_1 or Q4_K or Q2_K or IQ2_S or Q6_K)"
 
 
-def avx2(test: str) -> In:
+def avx2(test: str, file: str = "panel.inc.h") -> In:
     asked = (f"{OPS} {LINEARS} -k 'avx2 and ({test})'",)
-    return In("kernels: many tokens", "native/kernels/panel.inc.h", asked, AVX2, ("avx2",))
+    return In("kernels: many tokens", f"native/kernels/{file}", asked, AVX2, ("avx2",))
 
 
-def scalar(test: str) -> In:
+def scalar(test: str, file: str = "panel.inc.h") -> In:
     asked = (f"{OPS} {LINEARS} -k 'scalar and ({test})'",)
-    return In("kernels: many tokens", "native/kernels/panel.inc.h", asked, ("native/isa/scalar.c",))
+    return In("kernels: many tokens", f"native/kernels/{file}", asked, ("native/isa/scalar.c",))
 
 
 def wide(file: str, *tests: str) -> In:
@@ -28,23 +28,12 @@ UNPACK: list[Mutant] = [
         ("panel_unpack", "per * g, *m = p->m[r] + per * g", "per * g, *m = p->m[r] + g", "place of the mins"),
         ("panel_unpack", "k / 32 + j", "k / 32 + (j & 6)", "groups of the general formats"),
         ("panel_unpack", "data + k / span", "data + (k - k0) / span", "later panels repeat the first one's weights"),
-        ("panel_unpack", "(k - k0) + 32 * j,", "(k - k0) + 32 * (j ^ 1),", "groups swapped"),
+        ("panel_unpack", "k - k0 + 32 * j;", "k - k0 + 32 * (j ^ 1);", "groups swapped"),
+        ("panel_words", "p->w[row]", "p->w[0]", "first row for all"),
         ("panel_unpack", "EQ_STORED(f.offset));", "0);", "offset not added"),
     ),
     *avx2("").asking("tests/backends/test_op_corners.py -k 'avx2 and panels'")(
         ("panel_unpack", "(row + r) * stride", "(row + r - (r > 90)) * stride", "last rows of a panel"),
-    ),
-    *wide("panel.inc.h", PAIRED)(
-        ("panel_unpack_pairs", "r + 1 < rows ? r + 1 : r;", "r;", "second rows left out"),
-        ("panel_unpack_pairs", "data + (other - r) * stride", "data", "first row for both"),
-        ("panel_unpack_pairs", "stride + k0 / span * f.block_bytes", "stride",
-         "later panels repeat the first one's weights"),
-        ("panel_unpack_pairs", "p->s[other] + per * k / 32", "p->s[other] + k / 32", "place of its scales"),
-        ("panel_unpack_pairs", "p->m[other] + per * k / 32", "p->m[r] + per * k / 32", "mins of the second row"),
-        ("panel_unpack_pairs", "p->w[other] + k + 32 * j", "p->w[other] + k", "groups of the second row"),
-    ),
-    *wide("panel.inc.h", f"{LINEARS} -k 'avx512vnni and number_of_blocks'")(
-        ("panel_unpack_pairs", "r + 1 < rows ? r + 1 : r;", "r + 1;", "reads behind the last row"),
     ),
 ]  # fmt: skip
 
@@ -101,23 +90,28 @@ PRODUCTS: list[Mutant] = [
         ("panel_micro", "k0 == 0 ? v_zero()", "k0 >= 0 ? v_zero()", "sums of earlier panels lost"),
         ("panel_micro", "f.halves ? 16 : 32", "f.halves ? 32 : 32", "one scale for both halves"),
         ("panel_micro", "p->both[(k - k0) / 32]", "p->both[0]", "what the first group has for all"),
-        ("panel_micro", "i_load(p->start[0][g] +", "i_load(p->start[0][0] +", "offset of the first group for all"),
-        ("panel_micro", "i_load(p->start[1][g] +", "i_load(p->start[0][g] +", "offset of the high bytes twice"),
-        ("panel_micro", "high + k * EQ_BLOCK_TOKENS", "high + (k - k0) * EQ_BLOCK_TOKENS",
+        ("panel_micro", "1 + p->both[(k - k0) / 32]", "1", "low bytes not multiplied"),
+        ("panel_micro", "p->start[plane][g]", "p->start[plane][0]", "offset of the first group for all"),
+        ("panel_micro", "p->start[plane][g]", "p->start[0][g]", "offset of the high bytes twice"),
+        ("panel_micro", "(plane ? low : high) + k *", "(plane ? low : high) + (k - k0) *",
          "activations of the first panel for all"),
-        ("panel_micro", "if (!both || x >= low) break", "if (x >= high) break", "low bytes not multiplied"),
-        ("panel_micro", "i_times(dot[r][n], 256)", "i_times(dot[r][n], 255)", "high bytes a little off"),
-        ("panel_micro", "both ? 1.0f : 256.0f", "both ? 1.0f : 255.0f", "high bytes alone a little off"),
+        ("panel_micro", "(plane ? low : high)", "(plane ? high : high)", "high bytes twice"),
+        ("panel_micro", "plane ? 1.0f : 256.0f", "plane ? 1.0f : 255.0f", "high bytes a little off"),
+        ("panel_micro", "n < EQ_NV && f.mins", "n < EQ_NV - 1 && f.mins", "mins of the last tokens left out"),
+        ("panel_micro", "p->m[row + r][g]", "p->m[row][g]", "mins of the first row for all"),
+        ("panel_micro", "p->words[(k - k0) / 2]", "p->words[0]", "first activations for all, as int16"),
+        ("panel_meet", "p->words[(k - k0) / 2 + 1]", "p->words[(k - k0) / 2]", "first two of four, as int16"),
+        ("panel_meet", "p->both[(k - k0) / 32] ? low + i : NULL", "low + i", "low bytes always, as int16"),
+        ("panel_meet", "p->both[(k - k0) / 32] ? low + i : NULL", "NULL", "low bytes never, as int16"),
         ("panel_micro", "scale + k / 32 *", "scale + (k - k0) / 32 *", "scales of the first panel for all"),
         ("panel_micro", "p->s[row + r][g]", "p->s[row + r][0]", "one scale for the panel"),
-        ("panel_micro", "if (f.mins) acc", "if (f.mins && r == 0) acc", "mins of later rows left out"),
         ("panel_micro", "v_load(p->sum[g] +", "v_load(p->sum[0] +", "sum of the first group for all"),
         ("panel_block", "tile + r * to + first;", "tile + r * to + first - (first > 16);", "place of later tokens"),
         ("panel_block", "memcpy(p->part[i], c + i * to", "memcpy(p->part[i], c",
          "earlier panels of the first row for all"),
         ("panel_block", "whole ? to : EQ_BLOCK_TOKENS", "to", "stride of a block that is not full"),
         ("panel_block", "first, p->part[i]", "first, p->part[0]", "a block that is not full: first row for all"),
-        ("panel_linear", "k0 += EQ_KC) {", "k0 += EQ_KC) {\n            if (k0 > EQ_KC / 2) break;",
+        ("panel_linear", "k0 += width) {", "k0 += width) {\n            if (k0 > width / 2) break;",
          "long rows cut off"),
         ("panel_linear", "(a->tokens + EQ_BLOCK_TOKENS - 1) /", "a->tokens /", "a last block that is not full"),
     ),
@@ -131,11 +125,18 @@ PRODUCTS: list[Mutant] = [
         ("panel_block", "first + EQ_BLOCK_TOKENS <= to;", "first + EQ_BLOCK_TOKENS <= to + 1;",
          "a block that lacks one token taken for whole"),
     ),
-    *avx2("test_linear and (Q8_0 or IQ4_XS)")(
-        ("panel_dots", "f.offset == 128 ?", "f.offset == 127 ?", "signed weights taken for unsigned ones"),),
-    *avx2("largest and (Q5_1 or Q6_K)")(
-        ("panel_dots", "f.bits == 5 ? 16", "f.bits <= 6 ? 16", "more sums than int16 holds"),),
-    *scalar(MANY)(
+    *avx2("largest and (Q5_1 or Q6_K)", "dots.inc.h")(
+        ("dots_bytes", "f.bits == 5 ? 16", "f.bits <= 6 ? 16", "more sums than int16 holds"),),
+    *avx2(MANY, "dots.inc.h")(
+        ("dots_bytes", "i > 0 ? dot[r][n] :", "0 ? dot[r][n] :", "sums of earlier weights lost"),
+        ("dots_bytes", "w + r * EQ_KC + i + j", "w + i + j", "first row for all"),
+        ("dots_bytes", "w + r * EQ_KC + i + j", "w + r * EQ_KC + j", "first weights for all"),
+        ("dots_bytes", "4 * n * EQ_VL", "0 * n", "first tokens for all"),
+        ("dots_words", "j == 0 ?", "j == i ?", "sums of earlier weights lost"),
+        ("dots_words", "w + r * EQ_KC / 2 + j", "w + j", "first row for all"),
+        ("dots_words", "2 * n * EQ_VL", "0 * n", "first tokens for all"),
+    ),
+    *scalar(MANY, "dots.inc.h")(
         ("", "x_four(w + r * EQ_KC + i)", "x_four(w + i)", "first row for all, where bytes have dot products"),
         ("", "x_load(x + i * EQ_BLOCK_TOKENS + 4", "x_load(x + 4", "first activations for all, likewise"),
     ),
@@ -171,47 +172,49 @@ PACK: list[Mutant] = [
     ),
 ]  # fmt: skip
 
+LEFT = "number_of_blocks or (sixteen and (Q4_0 or Q5_1)) or missing"
+
 QUADS: list[Mutant] = [
-    *wide("quads.inc.h", f"{LINEARS} -k 'avx512vnni and number_of_blocks'")(
-        ("quads_step", "((first + t) * steps + s)", "(t * steps + s)", "activations of the first tokens for all"),
-        ("quads_step", "x_each(a->scale + (first + t) * groups + 4 * s", "x_each(a->scale + (first + t) * groups + s",
-         "which scales of activations"),
-        ("quads_step", "x_once(a->sum32 + (first + t) * groups + 4 * s", "x_once(a->sum32 + (first + t) * groups",
-         "sums of the first four blocks for all"),
-        ("quads_step", "data + r * stride + 4 * s", "data + r * stride + s", "which blocks"),
-        ("quads_step", "steps = (groups + 3) / 4", "steps = groups / 4", "where tokens' activations begin"),
-        ("quads_step", "v_mul(d, scale[t])", "d", "scale of activations left out"),
+    *wide("quads.inc.h", f"{OPS} {LINEARS} {FEW} -k 'avx512vnni and ({LEFT})'")(
+        ("quads_step", "x[t] + s * EQ_QUAD_BYTES", "x[t]", "activations of the first four blocks for all"),
+        ("quads_step", "data + (r + i) * stride + 4 * s", "data + (r + i) * stride + s", "which blocks"),
+        ("quads_step", "data + (r + i) * stride + 4 * s", "data + r * stride + 4 * s", "first of two rows for both"),
+        ("quads_step", "v_mul(d[i], x_scale(record))", "d[i]", "scale of activations left out"),
+        ("quads_step", "v_mul(d[i],", "v_mul(d[0],", "scale of the first of two rows for both"),
+        ("quads_step", "v_fma(m[i],", "v_fma(m[0],", "min of the first of two rows for both"),
         ("quads_step", "if (f.mins) acc", "if (f.mins && r == 0) acc", "mins of later rows left out"),
+        ("quads_block", "steps = (groups + 3) / 4", "steps = groups / 4", "where tokens' activations begin"),
+        ("quads_block", "token(a, first + t) * steps", "t * steps", "activations of the first tokens for all"),
+        ("quads_block", "tile[r * a->tokens + token(a, first + t)]", "tile[r * a->tokens + t]",
+         "outputs of later tokens"),
         ("quads_block", "s < whole;", "s < whole - (whole > 1);", "last four whole blocks left out"),
         ("quads_block", "groups % 4 == 1", "groups % 4 == 5", "one block that is left over"),
         ("quads_block", "whole, 2, rows", "whole, 1, rows", "second of two blocks that are left over"),
         ("quads_block", "whole, 2, rows", "whole, 3, rows", "a block more than are left over"),
         ("quads_block", "whole, 3, rows", "whole, 2, rows", "third of three blocks that are left over"),
         ("quads_block", "whole, 3, rows", "whole, 4, rows", "a block behind the last one"),
-        ("quads_block", "tile[r * a->tokens + first + t]", "tile[r * a->tokens + t]", "outputs of later tokens"),
         ("quads_block", "+ row * stride", "+ row / 4 * 4 * stride", "rows that are left over"),
-        ("quads_linear", "f, w, a, row, EQ_ROWS, t, 2, out)", "f, w, a, row, EQ_ROWS, t, 1, out)",
-         "second of two tokens left out"),
-        ("quads_linear", "f, w, a, row, EQ_ROWS, t, 4, out), t += 4", "f, w, a, row, EQ_ROWS, t, 2, out), t += 4",
-         "third and fourth token left out"),
-        ("quads_linear", "f, w, a, row, EQ_ROWS, t, 1, out)", "f, w, a, row, 3, t, 1, out)",
-         "fourth row of single tokens"),
-        ("quads_linear", "f, w, a, row, 1, t, 1, out)", "f, w, a, row0, 1, t, 1, out)", "rows that are left over"),
-        ("quads_linear", "(row - row0) * a->tokens", "(row - row0) * (a->tokens - 1)", "outputs of later rows"),
-        ("q4_0_quads", "q_begin(p, 18, blocks, 8)", "q_begin(p, 18, blocks, 6)", "second load one word early"),
+        ("q4_0_quads", "q_begin(p, 18, blocks, 8", "q_begin(p, 18, blocks, 6", "second load one word early"),
+        ("q4_0_quads", "nibbles)), 8)", "nibbles)), 7)", "offset off by one"),
         ("q4_1_quads", "q4_1_heads", "q4_0_heads", "heads of another format"),
-        ("q5_0_quads", "q5_0_fifth), 16", "q5_0_fifth), 8", "fifth bit one place too low"),
+        ("q5_0_quads", "q5_0_last), 16", "q5_0_last), 8", "fifth bit one place too low"),
+        ("q5_0_quads", "q_words(ends, q5_0_first)", "q_words(ends, q5_0_last)", "fifth bits of the last 16 twice"),
+        ("q5_1_quads", "q_words(ends, q5_1_last)", "q_words(ends, q5_1_first)", "fifth bits of the first 16 twice"),
+        ("iq4_nl_quads", "q_table(x, 4,", "q_table(x, 0,", "low nibbles for both"),
         ("q5_0_quads", "q_begin(p, 22, blocks", "q_begin(p, 18, blocks", "end of the blocks that are left over"),
-        ("q5_1_quads", "q5_1_fifth", "q5_1_nibbles", "nibbles taken for the fifth bits"),
         ("q8_0_quads", "q_gather(p + 18, 34", "q_gather(p + 17, 34", "second half one byte early"),
         ("q8_0_quads", "q_gather(p + 2, 34", "q_gather(p + 2, 32", "stride of blocks"),
-        ("iq4_nl_quads", "return q_table(x, iq4_unsigned)", "return x", "table left out"),
         ("", "i * bytes + 2 * word + 2 <= 64", "i * bytes + 2 * word <= 64", "a word behind the first load"),
         ("", "EQ_NIBBLES(q4_1, 20, 16, 2)", "EQ_NIBBLES(q4_1, 20, 16, 1)", "nibbles one word early"),
-        ("", "EQ_FIFTH(q5_1, 24, 32, 2)", "EQ_FIFTH(q5_1, 24, 32, 1)", "mins taken for the fifth bits"),
+        ("", "EQ_BITS(q5_1_first, 24, 32, 2)", "EQ_BITS(q5_1_first, 24, 32, 1)", "mins taken for the fifth bits"),
         ("", "EQ_HEADS(q8_0, 34, 68)", "EQ_HEADS(q8_0, 34, 66)", "scales of the last blocks"),
         ("", "EQ_ALL(bytes, second, 1)}", "EQ_ALL(bytes, second, 0)}", "scales taken for the mins"),
         ("", "(word + 7))", "(word + 6))", "last word of nibbles"),
+    ),
+    *In("kernels: quads", "native/kernels/quads.inc.h", (f"{OPS} {LINEARS} -k 'avx2 and number_of_blocks'",), AVX2,
+        ("avx2",))(
+        ("quad", "i < blocks ? i : blocks - 1", "i", "reads behind the last block"),
+        ("quad", "v_halves(p + 2,", "v_halves(p,", "scale taken for the min"),
     ),
 ]  # fmt: skip
 
