@@ -92,10 +92,11 @@ EQ_INLINE void kv_load(const void *p, int64_t i, int lane, const int type, vf *x
         default: v_load_nibbles((const uint8_t *)p + i / 2 + lane, x, behind);
     }
 }
+
 typedef struct { /* 64 positions */
     const void *keys, *values;
     const float *key_scales, *value_scales; /* [E/32][64], of quantized types */
-    int64_t run;                            /* rows of keys that are read in order of their place: as few as fit a page */
+    int64_t run;                            /* rows of keys that are read in order of their place: about 1 to 2 KiB */
 } kv_tile;
 
 /* Scores of `count` queries with the keys of a tile, a run of rows after the other */
