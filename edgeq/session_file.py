@@ -37,11 +37,11 @@ class Saved(NamedTuple):
 
 
 def fingerprint(model: Model, state: State) -> str:
-    """What must agree for keys and values to mean the same: program, tensors in the file, KV type and
-    rings."""
+    """What must agree for keys and values to mean the same: program, tensors in the file, KV type,
+    rings and layout."""
     tensors = [(t.name, t.format.name, t.shape, t.part, t.offset) for t in model.file.tensors.values()]
     sizes = [part.size for part in model.file.parts]
-    text = repr((str(model.plain), tensors, sizes, model.kv_type, state.rings, type(state).__name__))
+    text = repr((str(model.plain), tensors, sizes, model.kv_type, state.rings, state.layout))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -522,6 +522,20 @@ def test_saved_sessions_of_other_models_and_contexts_are_refused(tmp_path: Path)
             other.load(path)
 
 
+@pytest.mark.parametrize("split", [(), ((1, "reference"),)])
+def test_a_session_saved_by_another_layout_of_caches_is_refused(
+    split: tuple[tuple[int, str], ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of as many bytes: of the model, or of one part of it."""
+    session, path = model("gemma3", chunk=32, split=split).session(2), tmp_path / "kept"
+    session.sync(ids(40))
+    session.save(path)
+    state = getattr(session.state, "parts", [session.state])[-1]
+    monkeypatch.setattr(type(state), "layout", "one from before")
+    with pytest.raises(FormatError, match="another model"):
+        session.load(path)
+
+
 @pytest.mark.parametrize("sent", [b"", b"EDGEQKV1" + bytes(8)])
 def test_a_pipe_is_no_saved_session(sent: bytes, tmp_path: Path) -> None:
     """Its writer is there: nothing waits for what it has not sent, and what it has sent is not read."""

@@ -93,6 +93,11 @@ class State(ABC):
     def nbytes(self) -> int:
         """Bytes of keys and values when full."""
 
+    @property
+    def layout(self) -> str:
+        """What the bytes of a snapshot mean: a backend that lays keys and values out anew gives another name."""
+        return type(self).__name__
+
     @abstractmethod
     def copy(self, source: int, target: int, length: int) -> None:
         """Makes `target` hold the first `length` positions of `source` (as far as its windows still have them)."""

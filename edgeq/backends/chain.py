@@ -34,6 +34,10 @@ class ChainState(State):
     def nbytes(self) -> int:
         return sum(part.nbytes for part in self.parts)
 
+    @property
+    def layout(self) -> str:
+        return " + ".join(part.layout for part in self.parts)
+
     def copy(self, source: int, target: int, length: int) -> None:
         for part in self.parts:
             part.copy(source, target, length)

@@ -46,6 +46,10 @@ class NativeState(State):
     def nbytes(self) -> int:
         return int(_lib.lib.eq_state_bytes(self.handle))
 
+    @property
+    def layout(self) -> str:
+        return "NativeState, tiles of 64"
+
     def copy(self, source: int, target: int, length: int) -> None:
         if _lib.lib.eq_state_copy(self.handle, source, target, length) != OK:
             raise UsageError(f"copy of {length} positions from sequence {source} to {target}: out of range")

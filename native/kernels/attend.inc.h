@@ -1,19 +1,20 @@
 /* Attention over a tile of 64 positions at a time, with running maximum and sum (Milakov and Gimelshein 2018).
  *
- * Keys of F16 and F32 caches lie in blocks of 16 positions, [ring/16][E][16], so that scores of neighbouring positions
- * fill a vector without horizontal sums; values lie [ring][E]. Quantized caches hold rows of 32-blocks for both.
- * A tile is turned to float32 once and serves all queries of the job. Every (query, position) is summed in the order of
- * E, every output in the order of positions: what else is in the job changes no bit. */
+ * Keys of a tile lie as [E][64], so that scores of neighbouring positions fill a vector without horizontal sums and a tile
+ * is read from its start to its end; values lie as [64][E]. Q8_0 and Q4_0 have scales in front of either, halves [E/32][64].
+ * Q4_0 has two numbers in a byte, the low nibble first: of keys two rows, of 32 values the first and the last 16.
+ * A few queries load a tile as the cache keeps it, for many it is turned to float32 once. Every (query, position) is summed
+ * in the order of E, every output in the order of positions: what else is in the job changes no bit. */
 
-#define EQ_RUN 32                    /* positions of the score microkernel */
-#define EQ_RV (EQ_RUN / EQ_VL)       /* vectors of them */
+/* Vectors that meet `count` queries together: no more sums than registers */
+#define EQ_AT_ONCE(count, most) (EQ_SUMS / (count) < (most) ? EQ_SUMS / (count) : (most))
+enum { KV_F32 = 0, KV_F16 = 1, KV_Q4_0 = 2, KV_Q8_0 = 8 };
 
-
-EQ_INLINE int64_t kv_row_bytes(int32_t kv_type, int32_t head_dim) {
-    switch (kv_type) {
-        case 0: return 4 * (int64_t)head_dim;
-        case 8: return 34 * (int64_t)(head_dim / 32);
-        case 2: return 18 * (int64_t)(head_dim / 32);
+EQ_INLINE int64_t kv_row_bytes(int32_t type, int32_t head_dim) {
+    switch (type) {
+        case KV_F32: return 4 * (int64_t)head_dim;
+        case KV_Q8_0: return 34 * (int64_t)(head_dim / 32);
+        case KV_Q4_0: return 18 * (int64_t)(head_dim / 32);
         default: return 2 * (int64_t)head_dim;
     }
 }
@@ -24,107 +25,105 @@ EQ_INLINE void half_row(const float *x, uint16_t *out, int64_t n) {
     for (; i < n; i++) out[i] = eq_to_half(x[i]);
 }
 
-/* 32 values: scale and rounding of Q8_0 (largest to 127) or Q4_0 (largest magnitude to -8) */
-static void kv_quantize(const float *x, uint8_t *out, int64_t n, int32_t kv_type) {
-    for (int64_t k = 0; k < n; k += 32, x += 32, out += kv_type == 8 ? 34 : 18) {
-        float top = 0.0f, signed_top = 0.0f;
-        for (int i = 0; i < 32; i++)
-            if (fabsf(x[i]) > top) top = fabsf(x[i]), signed_top = x[i];
-        float d = kv_type == 8 ? top / 127.0f : signed_top / -8.0f;
-        uint16_t half = eq_to_half(d);
-        float kept = eq_half(half), inverse = kept != 0.0f ? 1.0f / kept : 0.0f;
-        memcpy(out, &half, 2);
-        for (int i = 0; i < 32 && kv_type == 8; i++) {
-            float v = rintf(x[i] * inverse);
-            out[2 + i] = (uint8_t)(int8_t)(v > 127.0f ? 127.0f : v < -127.0f ? -127.0f : v == v ? v : 0.0f);
-        }
-        for (int i = 0; i < 16 && kv_type == 2; i++) {
-            float a = rintf(x[i] * inverse) + 8.0f, b = rintf(x[i + 16] * inverse) + 8.0f;
-            int lo = a > 15.0f ? 15 : a > 0.0f ? (int)a : 0, hi = b > 15.0f ? 15 : b > 0.0f ? (int)b : 0;
-            out[2 + i] = (uint8_t)(lo | hi << 4);
-        }
+/* 32 values: codes and scale of Q8_0 (largest to 127) or Q4_0 (largest magnitude to -8); a NaN becomes 0 */
+EQ_INLINE uint16_t kv_round(const float *x, int8_t *codes, const int type) {
+    vf most = v_zero(), least = v_zero();
+    for (int i = 0; i < 32; i += EQ_VL) {
+        vf a = v_load(x + i);
+        most = v_below(most, a, a, most);
+        least = v_below(a, least, a, least);
     }
+    float high = v_top(most), low = v_top(v_sub(v_zero(), least)), top = high > low ? high : -low;
+    for (int i = 32; high == low && i-- > 0;) top = fabsf(x[i]) == high ? x[i] : top; /* the first of two that are alike */
+    uint16_t scale = eq_to_half(type == KV_Q8_0 ? fabsf(top) / 127.0f : top / -8.0f);
+    float kept = eq_half(scale), inverse = kept != 0.0f ? 1.0f / kept : 0.0f, rounded[32];
+    for (int i = 0; i < 32; i += EQ_VL) {
+        vf a = v_round(v_mul(v_load(x + i), v_set(inverse)));
+        const float from = type == KV_Q8_0 ? -127.0f : -8.0f, to = type == KV_Q8_0 ? 127.0f : 7.0f;
+        a = v_below(v_set(to), a, v_set(to), v_below(a, v_set(from), v_set(from), a));
+        v_store(rounded + i, v_below(a, v_set(INFINITY), a, v_zero()));
+    }
+    for (int i = 0; i < 32; i++) codes[i] = (int8_t)rounded[i];
+    return scale;
+}
+/* A row into a tile: scales 64 apart, codes too (a key) or side by side */
+EQ_INLINE void kv_quantize(const float *x, uint16_t *scales, uint8_t *to, int64_t n, const int apart, const int type) {
+    int8_t codes[32];
+    for (int64_t k = 0; k < n; k += 32, scales += EQ_TILE) {
+        *scales = kv_round(x + k, codes, type);
+        if (type == KV_Q8_0)
+            for (int i = 0; i < 32; i++) to[(k + i) * apart] = (uint8_t)codes[i];
+        else
+            for (int i = 0; i < 16; i++) {
+                const int a = apart == 1 ? i : 2 * i, b = apart == 1 ? i + 16 : 2 * i + 1;
+                to[(k / 2 + i) * apart] = (uint8_t)((codes[a] + 8) | (codes[b] + 8) << 4);
+            }
+    }
+}
+EQ_INLINE void kv_store_codes(const float *k, const float *v, uint8_t *keys, uint8_t *values, int64_t cell, int64_t n, const int type) {
+    const int64_t start = cell / EQ_TILE * EQ_TILE * kv_row_bytes(type, (int32_t)n), codes = start + EQ_TILE * (n / 32) * 2;
+    const int64_t i = cell % EQ_TILE, part = type == KV_Q8_0 ? 1 : 2;
+    if (k) kv_quantize(k, (uint16_t *)(void *)(keys + start) + i, keys + codes + i, n, EQ_TILE, type);
+    if (v) kv_quantize(v, (uint16_t *)(void *)(values + start) + i, values + codes + i * n / part, n, 1, type);
 }
 
 /* k or v may be NULL: then only the other is stored */
 static void kv_store(const float *k, const float *v, void *keys, void *values, int32_t cell, int32_t head_dim, int32_t kv_type) {
-    int64_t n = head_dim, at = (int64_t)(cell / 16) * 16 * n + cell % 16;
-    if (kv_type > 1) {
-        int64_t bytes = kv_row_bytes(kv_type, head_dim);
-        if (k) kv_quantize(k, (uint8_t *)keys + cell * bytes, n, kv_type);
-        if (v) kv_quantize(v, (uint8_t *)values + cell * bytes, n, kv_type);
-    } else if (kv_type == 0) {
-        for (int64_t e = 0; k && e < n; e++) ((float *)keys)[at + 16 * e] = k[e];
+    int64_t n = head_dim, at = cell / EQ_TILE * EQ_TILE * n + cell % EQ_TILE;
+    if (kv_type == KV_Q8_0) kv_store_codes(k, v, keys, values, cell, n, KV_Q8_0);
+    else if (kv_type == KV_Q4_0) kv_store_codes(k, v, keys, values, cell, n, KV_Q4_0);
+    else if (kv_type == KV_F32) {
+        for (int64_t e = 0; k && e < n; e++) ((float *)keys)[at + EQ_TILE * e] = k[e];
         if (v) memcpy((float *)values + cell * n, v, (size_t)n * 4);
     } else {
         uint16_t row[EQ_MAX_HEAD];
         if (k) half_row(k, row, n);
-        for (int64_t e = 0; k && e < n; e++) ((uint16_t *)keys)[at + 16 * e] = row[e];
+        for (int64_t e = 0; k && e < n; e++) ((uint16_t *)keys)[at + EQ_TILE * e] = row[e];
         if (v) half_row(v, (uint16_t *)values + cell * n, n);
     }
 }
 
-/* n floats from half or float storage */
-EQ_INLINE void kv_floats(const void *from, int64_t at, int64_t n, int32_t kv_type, float *out) {
-    if (kv_type == 0) {
-        memcpy(out, (const float *)from + at, (size_t)n * 4);
-        return;
+/* EQ_VL numbers of a cache, from i + lane on; of nibbles, from byte i / 2 + lane on, the low ones and what lies behind them */
+EQ_INLINE void kv_load(const void *p, int64_t i, int lane, const int type, vf *x, vf *behind) {
+    switch (type) {
+        case KV_F32: *x = v_load((const float *)p + i + lane); break;
+        case KV_F16: *x = v_load_half((const uint16_t *)p + i + lane); break;
+        case KV_Q8_0: *x = v_load_bytes((const int8_t *)p + i + lane); break;
+        default: v_load_nibbles((const uint8_t *)p + i / 2 + lane, x, behind);
     }
-    const uint16_t *p = (const uint16_t *)from + at;
-    int64_t i = 0;
-    for (; i + EQ_VL <= n; i += EQ_VL) v_store(out + i, v_load_half(p + i));
-    for (; i < n; i++) out[i] = eq_half(p[i]);
 }
-EQ_INLINE void kv_dequantize(const uint8_t *row, int64_t n, int32_t kv_type, float *out) {
-    for (int64_t k = 0; k < n; k += 32, row += kv_type == 8 ? 34 : 18, out += 32) {
-        float d = v_half(row);
-        for (int i = 0; i < 32 && kv_type == 8; i++) out[i] = d * (float)(int8_t)row[2 + i];
-        for (int i = 0; i < 16 && kv_type == 2; i++) {
-            out[i] = d * (float)((row[2 + i] & 15) - 8);
-            out[i + 16] = d * (float)((row[2 + i] >> 4) - 8);
+
+typedef struct { /* 64 positions */
+    const void *keys, *values;
+    const float *key_scales, *value_scales; /* [E/32][64], of quantized types */
+    int64_t run;                            /* rows of keys that are read in order of their place: about 1 to 2 KiB */
+} kv_tile;
+
+/* Scores of `count` queries with the keys of a tile, a run of rows after the other */
+EQ_INLINE void score(const float *const *q, const int count, const kv_tile *tile, const int type, int64_t n,
+                     float (*scores)[EQ_TILE]) {
+    const int wide = EQ_AT_ONCE(count, EQ_TILE / EQ_VL), rows = type == KV_Q4_0 ? 2 : 1; /* that are loaded together */
+    for (int64_t start = 0; start < n; start += tile->run)
+        for (int at = 0; at < EQ_TILE; at += wide * EQ_VL) {
+            const float *scales = tile->key_scales + start / 32 * EQ_TILE + at;
+            const int64_t end = start + tile->run < n ? start + tile->run : n;
+            vf acc[EQ_QB][EQ_SUMS];
+            for (int i = 0; i < count; i++)
+                for (int v = 0; v < wide; v++) acc[i][v] = start ? v_load(scores[i] + at + v * EQ_VL) : v_zero();
+            for (int64_t e = start; e < end; e += rows) {
+                vf x[2][EQ_QB], k[2];
+                for (int i = 0; i < count; i++) x[0][i] = v_set(q[i][e]), x[1][i] = v_set(q[i][e + rows - 1]);
+                for (int v = 0; v < wide; v++) {
+                    kv_load(tile->keys, EQ_TILE * e, at + v * EQ_VL, type, k, k + 1);
+                    for (int r = 0; r < rows; r++) {
+                        if (type > KV_F16) k[r] = v_mul(v_load(scales + v * EQ_VL), k[r]);
+                        for (int i = 0; i < count; i++) acc[i][v] = v_fma(x[r][i], k[r], acc[i][v]);
+                    }
+                }
+            }
+            for (int i = 0; i < count; i++)
+                for (int v = 0; v < wide; v++) v_store(scores[i] + at + v * EQ_VL, acc[i][v]);
         }
-    }
-}
-
-/* Tile of 64 positions from ring cell `cell`: keys as [64/16][E][16], values as [64][E]. */
-static void kv_tile(const eq_attend_job *job, int64_t cell, float *keys, float *values) {
-    int64_t n = job->head_dim;
-    if (job->kv_type <= 1) {
-        kv_floats(job->keys, cell * n, EQ_TILE * n, job->kv_type, keys);
-        kv_floats(job->values, cell * n, EQ_TILE * n, job->kv_type, values);
-        return;
-    }
-    int64_t bytes = kv_row_bytes(job->kv_type, job->head_dim);
-    for (int64_t i = 0; i < EQ_TILE; i++) { /* keys pass through the place of this row's values */
-        float *row = values + i * n;
-        kv_dequantize((const uint8_t *)job->keys + (cell + i) * bytes, n, job->kv_type, row);
-        for (int64_t e = 0; e < n; e++) keys[(i / 16 * n + e) * 16 + i % 16] = row[e];
-        kv_dequantize((const uint8_t *)job->values + (cell + i) * bytes, n, job->kv_type, row);
-    }
-}
-
-/* EQ_VL keys or values from number i on, of float32 or, as F16 caches hold them, of half precision */
-EQ_INLINE vf kv_vector(const void *p, int64_t i, const int half) {
-    return half ? v_load_half((const uint16_t *)p + i) : v_load((const float *)p + i);
-}
-
-/* Scores of `count` queries with 32 positions of a tile: two blocks of 16, each [E][16]. */
-EQ_INLINE void score_run(const float *const *q, const int count, const void *keys, const int half, int64_t n,
-                         float (*scores)[EQ_TILE], int at) {
-    vf acc[EQ_QB][EQ_RV];
-    for (int i = 0; i < count; i++)
-        for (int v = 0; v < EQ_RV; v++) acc[i][v] = v_zero();
-    const int64_t block = (int64_t)(at / 16) * 16 * n;
-    for (int64_t e = 0; e < n; e++) {
-        vf k[EQ_RV];
-        for (int v = 0; v < EQ_RV; v++) k[v] = kv_vector(keys, block + v * EQ_VL / 16 * 16 * n + 16 * e + v * EQ_VL % 16, half);
-        for (int i = 0; i < count; i++) {
-            vf x = v_set(q[i][e]);
-            for (int v = 0; v < EQ_RV; v++) acc[i][v] = v_fma(x, k[v], acc[i][v]);
-        }
-    }
-    for (int i = 0; i < count; i++)
-        for (int v = 0; v < EQ_RV; v++) v_store(scores[i] + at + v * EQ_VL, acc[i][v]);
 }
 
 /* scores -> probabilities in place, updating m and l; the factor for what was summed before is returned. */
@@ -153,45 +152,65 @@ EQ_INLINE float soften(const eq_attend_job *job, int i, int32_t base, float *s) 
     return factor;
 }
 
-/* `wide` vectors of o[i] = factor[i] * o[i] + p[i] [positions] * values [positions][E], from e on, for `count` queries */
-EQ_INLINE void weigh_some(float (*p)[EQ_TILE], const int count, int first, int last, const void *values, const int half,
+/* `wide` vectors of o[i] = factor[i] * o[i] + p[i] [positions] * values [positions][E] for `count` queries, from e on: of
+ * nibbles, in the order in which they are loaded. */
+EQ_INLINE void weigh_some(float (*p)[EQ_TILE], const int count, int first, int last, const kv_tile *tile, const int type,
                           int64_t n, const float *factor, float *const *o, int64_t e, const int wide) {
+    const int pair = type == KV_Q4_0 ? 2 : 1;
+    const float *scales = tile->value_scales + e / 32 * EQ_TILE;
     vf acc[EQ_QB][4];
-    for (int i = 0; i < count; i++)
-        for (int v = 0; v < wide; v++) acc[i][v] = v_mul(v_load(o[i] + e + v * EQ_VL), v_set(factor[i]));
+    int64_t at[4];
+    for (int v = 0; v < wide; v++) {
+        const int64_t byte = e / 2 + v / 2 * EQ_VL;
+        at[v] = type == KV_Q4_0 ? byte / 16 * 32 + byte % 16 + v % 2 * 16 : e + v * EQ_VL;
+        for (int i = 0; i < count; i++) acc[i][v] = v_mul(v_load(o[i] + at[v]), v_set(factor[i]));
+    }
     for (int j = first; j <= last; j++) {
         vf x[4];
-        for (int v = 0; v < wide; v++) x[v] = kv_vector(values, j * n + e + v * EQ_VL, half);
+        for (int v = 0; v < wide; v += pair)
+            kv_load(tile->values, j * n + e, v / pair * EQ_VL, type, x + v, x + v + pair / 2);
+        for (int v = 0; v < wide && type > KV_F16; v++) x[v] = v_mul(v_set(scales[v * EQ_VL / 32 * EQ_TILE + j]), x[v]);
         for (int i = 0; i < count; i++)
             for (int v = 0; v < wide; v++) acc[i][v] = v_fma(v_set(p[i][j]), x[v], acc[i][v]);
     }
     for (int i = 0; i < count; i++)
-        for (int v = 0; v < wide; v++) v_store(o[i] + e + v * EQ_VL, acc[i][v]);
+        for (int v = 0; v < wide; v++) v_store(o[i] + at[v], acc[i][v]);
 }
-EQ_INLINE void weigh(float (*p)[EQ_TILE], const int count, int first, int last, const void *values, const int half,
-                     int64_t n, const float *factor, float *const *o) {
-    const int wide = count > 4 ? 2 : 4; /* no more sums than registers */
+EQ_INLINE void weigh(float (*p)[EQ_TILE], const int count, int first, int last, const kv_tile *tile, const int type, int64_t n,
+                     const float *factor, float *const *o) {
+    const int wide = EQ_AT_ONCE(count, 4), least = type == KV_Q4_0 ? 2 : 1;
     int64_t e = 0;
-    for (; e + wide * EQ_VL <= n; e += wide * EQ_VL) weigh_some(p, count, first, last, values, half, n, factor, o, e, wide);
-    for (; e + EQ_VL <= n; e += EQ_VL) weigh_some(p, count, first, last, values, half, n, factor, o, e, 1);
-    for (; e < n; e++)
+    for (; e + wide * EQ_VL <= n; e += wide * EQ_VL) weigh_some(p, count, first, last, tile, type, n, factor, o, e, wide);
+    for (; e + least * EQ_VL <= n; e += least * EQ_VL) weigh_some(p, count, first, last, tile, type, n, factor, o, e, least);
+    for (; e < n && type <= KV_F16; e++)
         for (int i = 0; i < count; i++) {
             if (i > 0 && o[i] == o[i - 1]) continue; /* the last query again */
             float acc = o[i][e] * factor[i];
             for (int j = first; j <= last; j++) {
                 const int64_t at = j * n + e;
-                acc += p[i][j] * (half ? eq_half(((const uint16_t *)values)[at]) : ((const float *)values)[at]);
+                acc += p[i][j] * (type == KV_F16 ? eq_half(((const uint16_t *)tile->values)[at]) : ((const float *)tile->values)[at]);
             }
             o[i][e] = acc;
         }
 }
 
+/* for the queries that do not see the same positions: seldom, so not once more in each place */
+static void weigh_one(float (*p)[EQ_TILE], int first, int last, const kv_tile *tile, int type, int64_t n, const float *factor,
+                      float *const *o) {
+    switch (type) {
+        case KV_F32: weigh(p, 1, first, last, tile, KV_F32, n, factor, o); break;
+        case KV_Q8_0: weigh(p, 1, first, last, tile, KV_Q8_0, n, factor, o); break;
+        case KV_Q4_0: weigh(p, 1, first, last, tile, KV_Q4_0, n, factor, o); break;
+        default: weigh(p, 1, first, last, tile, KV_F16, n, factor, o);
+    }
+}
+
 /* `count` queries from i on, those past the last being the last again, with a tile of positions from `base` on */
-EQ_INLINE void attend_some(const eq_attend_job *job, int i, const int count, int32_t base, const void *keys,
-                           const void *values, const int half, float (*scores)[EQ_TILE]) {
+EQ_INLINE void attend_some(const eq_attend_job *job, int i, const int count, int32_t base, const kv_tile *tile,
+                           const int type, float (*scores)[EQ_TILE]) {
     const int own = job->queries - i < count ? job->queries - i : count;
     const float *q[EQ_QB];
-    float *o[EQ_QB], factor[EQ_QB];
+    float *o[EQ_QB], factor[EQ_QB] = {0.0f};
     int first[EQ_QB], last[EQ_QB], alike = 1;
     for (int c = 0; c < count; c++) {
         int at = i + (c < own ? c : own - 1);
@@ -201,38 +220,73 @@ EQ_INLINE void attend_some(const eq_attend_job *job, int i, const int count, int
         last[c] = job->high[at] < base + EQ_TILE ? job->high[at] - base : EQ_TILE - 1;
         alike &= first[c] == first[0] && last[c] == last[0] && first[c] <= last[c];
     }
-    for (int at = 0; at < EQ_TILE; at += EQ_RUN) score_run(q, count, keys, half, job->head_dim, scores, at);
+    score(q, count, tile, type, job->head_dim, scores);
     for (int c = 0; c < own; c++) {
         if (first[c] > last[c]) continue; /* nothing of this tile is seen */
         factor[c] = soften(job, i + c, base, scores[c]);
-        if (!alike) weigh(scores + c, 1, first[c], last[c], values, half, job->head_dim, factor + c, o + c);
+        if (!alike) weigh_one(scores + c, first[c], last[c], tile, type, job->head_dim, factor + c, o + c);
     }
     for (int c = own; c < count; c++) factor[c] = factor[own - 1], memcpy(scores[c], scores[own - 1], sizeof *scores);
-    if (alike) weigh(scores, count, first[0], last[0], values, half, job->head_dim, factor, o);
+    if (alike) weigh(scores, count, first[0], last[0], tile, type, job->head_dim, factor, o);
 }
-EQ_INLINE void attend_tile(const eq_attend_job *job, int32_t base, const void *keys, const void *values, const int half,
-                           float (*scores)[EQ_TILE]) {
+EQ_INLINE void attend_tile(const eq_attend_job *job, int32_t base, const kv_tile *tile, const int type, float (*scores)[EQ_TILE]) {
     for (int i = 0; i < job->queries;) {
         int left = job->queries - i;
-        if (EQ_QB >= 8 && left > 4) attend_some(job, i, 8, base, keys, values, half, scores), i += 8;
-        else if (EQ_QB >= 4 && left > 2) attend_some(job, i, 4, base, keys, values, half, scores), i += 4;
-        else if (EQ_QB >= 2 && left > 1) attend_some(job, i, 2, base, keys, values, half, scores), i += 2;
-        else attend_some(job, i, 1, base, keys, values, half, scores), i += 1;
+        if (EQ_QB >= 8 && left > 4) attend_some(job, i, 8, base, tile, type, scores), i += 8;
+        else if (EQ_QB >= 4 && left > 2) attend_some(job, i, 4, base, tile, type, scores), i += 4;
+        else if (EQ_QB >= 2 && left > 1) attend_some(job, i, 2, base, tile, type, scores), i += 2;
+        else attend_some(job, i, 1, base, tile, type, scores), i += 1;
     }
 }
 
+/* n halves as float32, n a multiple of 64 */
+EQ_INLINE void kv_halves(const void *from, int64_t n, float *out) {
+    for (int64_t i = 0; i < n; i += EQ_VL) v_store(out + i, v_load_half((const uint16_t *)from + i));
+}
+/* Codes of a tile as float32, its scales with them */
+EQ_INLINE void kv_numbers(const kv_tile *tile, int64_t n, const int type, float *keys, float *values) {
+    const int rows = type == KV_Q4_0 ? 2 : 1;
+    vf x[2];
+    for (int64_t e = 0; e < n; e += rows)
+        for (int j = 0; j < EQ_TILE; j += EQ_VL) {
+            kv_load(tile->keys, EQ_TILE * e, j, type, x, x + 1);
+            for (int r = 0; r < rows; r++)
+                v_store(keys + EQ_TILE * (e + r) + j, v_mul(v_load(tile->key_scales + e / 32 * EQ_TILE + j), x[r]));
+        }
+    for (int64_t j = 0; j < EQ_TILE; j++)
+        for (int64_t e = 0; e < n; e += 32) {
+            vf scale = v_set(tile->value_scales[e / 32 * EQ_TILE + j]);
+            for (int lane = 0; lane < 32 / rows; lane += EQ_VL) {
+                kv_load(tile->values, j * n + e, lane, type, x, x + 1);
+                for (int r = 0; r < rows; r++) v_store(values + j * n + e + lane + 16 * r, v_mul(scale, x[r]));
+            }
+        }
+}
+
 static void attend(const eq_attend_job *job, void *scratch) {
-    int64_t n = job->head_dim;
-    float *keys = scratch, *values = keys + EQ_TILE * n;
-    float(*scores)[EQ_TILE] = (float(*)[EQ_TILE])(values + EQ_TILE * n);
+    const int64_t n = job->head_dim, row = kv_row_bytes(job->kv_type, job->head_dim);
+    const int64_t scales = job->kv_type > KV_F16 ? EQ_TILE * (n / 32) : 0; /* how many */
+    const int many = job->queries > (EQ_QB > 1 ? 2 * EQ_QB : 1), type = many ? KV_F32 : job->kv_type;
+    const int64_t run = many ? n : type == KV_F32 ? 4 : type == KV_F16 ? 16 : 32;
+    float *keys = scratch, *values = keys + EQ_TILE * n, *floats = values + EQ_TILE * n;
+    float(*scores)[EQ_TILE] = (float(*)[EQ_TILE])(floats + 2 * scales);
     for (int32_t base = job->first / EQ_TILE * EQ_TILE; base <= job->last; base += EQ_TILE) {
-        int64_t at = base % job->ring * n;
-        if (job->kv_type == 0) attend_tile(job, base, (const float *)job->keys + at, (const float *)job->values + at, 0, scores);
-        else if (job->kv_type == 1 && job->queries <= EQ_QB) /* turned to float32 as often as others load it */
-            attend_tile(job, base, (const uint16_t *)job->keys + at, (const uint16_t *)job->values + at, 1, scores);
-        else {
-            kv_tile(job, base % job->ring, keys, values);
-            attend_tile(job, base, keys, values, 0, scores);
+        const uint16_t *k = (const void *)((const char *)job->keys + base % job->ring * row);
+        const uint16_t *v = (const void *)((const char *)job->values + base % job->ring * row);
+        kv_tile tile = {k + scales, v + scales, floats, floats + scales, run};
+        kv_halves(k, scales, floats);
+        kv_halves(v, scales, floats + scales);
+        if (many && job->kv_type != KV_F32) {
+            if (job->kv_type == KV_Q8_0) kv_numbers(&tile, n, KV_Q8_0, keys, values);
+            else if (job->kv_type == KV_Q4_0) kv_numbers(&tile, n, KV_Q4_0, keys, values);
+            else kv_halves(k, EQ_TILE * n, keys), kv_halves(v, EQ_TILE * n, values);
+            tile.keys = keys, tile.values = values;
+        }
+        switch (type) {
+            case KV_F32: attend_tile(job, base, &tile, KV_F32, scores); break;
+            case KV_Q8_0: attend_tile(job, base, &tile, KV_Q8_0, scores); break;
+            case KV_Q4_0: attend_tile(job, base, &tile, KV_Q4_0, scores); break;
+            default: attend_tile(job, base, &tile, KV_F16, scores);
         }
     }
 }

@@ -26,6 +26,19 @@ EQ_INLINE float v_top(vf x) { return vmaxvq_f32(x); }
 EQ_INLINE vf v_load_half(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 EQ_INLINE void v_store_half(uint16_t *p, vf x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 EQ_INLINE vf v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+EQ_INLINE uint8x8_t v_four(const void *p) {
+    uint32_t x;
+    memcpy(&x, p, 4);
+    return vreinterpret_u8_u32(vdup_n_u32(x));
+}
+EQ_INLINE vf v_load_bytes(const int8_t *p) {
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(v_four(p))))));
+}
+EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) {
+    int32x4_t x = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(v_four(p))))), eight = vdupq_n_s32(8);
+    *low = vcvtq_f32_s32(vsubq_s32(vandq_s32(x, vdupq_n_s32(15)), eight));
+    *high = vcvtq_f32_s32(vsubq_s32(vshrq_n_s32(x, 4), eight));
+}
 EQ_INLINE vf v_half_all(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, 2);

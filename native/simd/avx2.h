@@ -2,7 +2,8 @@
 #define EQ_VL 8
 #define EQ_NV 2
 #define EQ_MR 4
-#define EQ_QB 2
+#define EQ_QB 4
+#define EQ_SUMS 8
 
 typedef __m256 vf;
 typedef __m256i vi; /* integer sums */
@@ -46,6 +47,15 @@ EQ_INLINE float v_half(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, 2);
     return _cvtsh_ss(h);
+}
+EQ_INLINE vf v_load_bytes(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) {
+    const __m256i eight = _mm256_set1_epi32(8);
+    __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+    *low = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_and_si256(x, _mm256_set1_epi32(15)), eight));
+    *high = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(x, 4), eight));
 }
 EQ_INLINE vf v_half_all(const uint8_t *p) {
     int16_t h;

@@ -3,7 +3,8 @@
 #define EQ_NV 2   /* token vectors of a packed block */
 #define EQ_MR 6   /* weight rows of the packed microkernel */
 #define EQ_QB 8   /* queries of the attention microkernel */
-#define EQ_BATCH 8
+#define EQ_SUMS 16 /* vectors of sums that it keeps */
+#define EQ_BATCH 8 /* tokens that meet a row of weights at a time */
 
 typedef __m512 vf;
 typedef __m512i vi; /* integer sums */
@@ -44,6 +45,15 @@ EQ_INLINE float v_half(const uint8_t *p) { /* one little-endian half */
     uint16_t h;
     memcpy(&h, p, 2);
     return _cvtsh_ss(h);
+}
+EQ_INLINE vf v_load_bytes(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) { /* of EQ_VL bytes, less 8 */
+    const __m512 numbers = _mm512_set_ps(7, 6, 5, 4, 3, 2, 1, 0, -1, -2, -3, -4, -5, -6, -7, -8);
+    __m512i x = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); /* an index is 4 bits of it */
+    *low = _mm512_permutexvar_ps(x, numbers);
+    *high = _mm512_permutexvar_ps(_mm512_srli_epi32(x, 4), numbers);
 }
 EQ_INLINE vf v_half_all(const uint8_t *p) { /* the same half in all lanes */
     int16_t h;

@@ -3,7 +3,8 @@
 
 #define EQ_NV 4
 #define EQ_MR 4
-#define EQ_QB 2
+#define EQ_QB 4
+#define EQ_SUMS 16
 
 typedef struct { int32x4_t a, b; } vi; /* integer sums of half the weights and of the others, side by side: a of 2 tokens, b of the next 2 */
 typedef int8x16_t vx; /* 4 activations of 4 tokens */

@@ -4,7 +4,8 @@
 
 #define EQ_NV 2
 #define EQ_MR 4
-#define EQ_QB 2
+#define EQ_QB 4
+#define EQ_SUMS 16
 #define EQ_ARRANGE x_arrange
 
 typedef int32x4_t vi; /* integer sums */

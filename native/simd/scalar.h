@@ -3,6 +3,7 @@
 #define EQ_NV 8
 #define EQ_MR 2
 #define EQ_QB 1
+#define EQ_SUMS 32
 
 typedef float vf;
 typedef int32_t vi;
@@ -37,6 +38,11 @@ EQ_INLINE float v_half(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, 2);
     return eq_half(h);
+}
+EQ_INLINE vf v_load_bytes(const int8_t *p) { return *p; }
+EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) {
+    *low = (float)((*p & 15) - 8);
+    *high = (float)((*p >> 4) - 8);
 }
 EQ_INLINE vf v_half_all(const uint8_t *p) { return v_half(p); }
 EQ_INLINE float v_first(vf x) { return x; }

@@ -240,6 +240,65 @@ def test_attention_sees_what_the_cache_keeps(
     near(found, run(made, MemoryWeights(), last, batch(tokens, n), before=[(batch(n), first)])[0], 5e-6)
 
 
+@pytest.mark.parametrize("window", [0, 50])
+@pytest.mark.parametrize(("heads", "kv_heads", "e"), [(7, 1, 64), (3, 3, 96), (10, 2, 32)])
+@pytest.mark.parametrize(("kv_type", "kept"), [(name, kept) for name, kept, e in KEPT if e != 20])
+def test_rounded_keys_and_values_in_any_number_of_heads(
+    kv_type: str, kept: Callable[[np.ndarray], np.ndarray], heads: int, kv_heads: int, e: int, window: int, by: By
+) -> None:
+    """Rings that have turned, queries few and many, in steps that end anywhere in a tile."""
+    rng = np.random.default_rng(53)
+    made = program(lambda b: attention(b, heads, kv_heads, e, window, 0.0))
+    sizes = (100, 1, 80, 3, 128, 9, 20)
+    steps = [(batch(n, sum(sizes[:i])), random_qkv(rng, n, heads, kv_heads, e)) for i, n in enumerate(sizes)]
+    exact = [(which, [q, kept(k), kept(v)]) for which, (q, k, v) in steps]
+    for end in (4, 6, 7):
+        (at, values), (_, right) = steps[end - 1], exact[end - 1]
+        found = run(made, MemoryWeights(), values, at, isa=by, kv_type=kv_type, before=steps[: end - 1], context=384)[0]
+        wanted = run(made, MemoryWeights(), right, at, before=exact[: end - 1], context=384)[0]
+        near(found, wanted, 5e-6)
+
+
+@pytest.mark.parametrize("kv_type", ["F32", "F16", "Q8_0", "Q4_0"])
+def test_a_query_sees_the_same_bits_whatever_else_is_in_its_step(kv_type: str, by: By) -> None:
+    """One token, a few, and so many that the tile is turned to float32."""
+    rng = np.random.default_rng(54)
+    made = program(lambda b: attention(b, 6, 2, 96, 0, 0.0))
+    first, values = random_qkv(rng, 100, 6, 2, 96), random_qkv(rng, 16, 6, 2, 96)
+    whole = run(made, MemoryWeights(), values, batch(16, 100), isa=by, kv_type=kv_type, before=[(batch(100), first)])[0]
+    for sizes in ((1,) * 16, (2, 3, 1, 4, 6)):
+        steps = [(batch(100), first)]
+        for at, n in zip(np.cumsum((0, *sizes)).tolist(), sizes):
+            part = [v[at : at + n] for v in values]
+            found = run(made, MemoryWeights(), part, batch(n, 100 + at), isa=by, kv_type=kv_type, before=steps)[0]
+            assert np.array_equal(found, whole[at : at + n])
+            steps = [*steps, (batch(n, 100 + at), part)]
+
+
+@pytest.mark.parametrize("kv_type", ["F32", "F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_keys_and_values_that_are_not_finite_stay_where_they_are_seen(kv_type: str, bad: float, by: By) -> None:
+    """In their own head and sequence, from their position on; a window that has left them behind is clean again."""
+    rng = np.random.default_rng(55)
+    made = program(lambda b: attention(b, 4, 2, 32, 40, 0.0))
+    steps = [(batch(64, at), random_qkv(rng, 64, 4, 2, 32)) for at in (0, 64, 128, 192)]
+    harmed = [(which, [x.copy() for x in values]) for which, values in steps]
+    harmed[0][1][1][50, 5] = bad  # a key of the first head
+    harmed[0][1][2][60, 9] = bad  # a value
+    for end in (1, 2, 4):
+        (at, values), (_, worse) = steps[end - 1], harmed[end - 1]
+        clean, found = (
+            run(made, MemoryWeights(), last, at, isa=by, kv_type=kv_type, before=before)[0]
+            for last, before in ((values, steps[: end - 1]), (worse, harmed[: end - 1]))
+        )
+        assert np.array_equal(found[:, 64:], clean[:, 64:])  # heads of other keys
+        touched = {1: slice(50, 64), 2: slice(0, 36), 4: slice(0, 0)}[end]
+        untouched = np.ones(64, bool)
+        untouched[touched] = False
+        assert np.array_equal(found[untouched], clean[untouched])
+        assert np.array_equal(found, clean) == (end == 4)
+
+
 # --- states, and what C checks for itself -------------------------------------------------------------------
 
 

@@ -51,6 +51,7 @@ MUTANTS: list[Mutant] = [
     *of("sessions", "session_file.py", *SESSION)(
         ("_open", "not stat.S_ISREG(os.fstat(fd).st_mode)", "False", "FIFOs and devices are read"),
         ("fingerprint", "model.kv_type, state.rings", "state.rings", "another KV type"),
+        ("fingerprint", "state.rings, state.layout", "state.rings", "another layout of caches"),
         ("_read", "zlib.crc32(text) != crc", "False", "a damaged header"),
         ("_read", "zlib.crc32(blobs[-1]) != wanted", "False", "damaged keys and values"),
         ("_read", "sum(sizes) != size - 16 - length", "False", "something behind the end"),
