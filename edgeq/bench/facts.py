@@ -14,7 +14,7 @@ def facts(model: Model) -> dict[str, Any]:
 
     weights    bytes that every token reads: all tensors but an embedding table that is nothing else
     products   multiply-adds in matrix products per token of a prompt
-    head       those of each token whose logits are wanted
+    head       more of them for each token whose logits are wanted: the head, and what lies behind the last attention
     caches     per layer with keys and values: bytes per position, positions it looks back (0: all)"""
     from edgeq.ops import Linear
     from edgeq.quants import FORMATS

@@ -82,14 +82,13 @@ BLOCK = {"scalar": 8, "avx2": 16, "avx512vnni": 32, "neon": 16, "neondot": 8}  #
 ROWS = 16  # up to so many tokens, every activation has both bytes
 
 
-def seen(x: np.ndarray, by: str | Runner) -> np.ndarray:
-    """The activations [T, K] as `by` rounds them for its integer products; numba's of many tokens are of floats.
-
-    "reproducible": as every variant does where steps of any size have to give the same bits."""
+def seen(x: np.ndarray, by: str | Runner, reproducible: bool = False) -> np.ndarray:
+    """The activations [T, K] as `by` rounds them for its integer products; numba's of many tokens are of floats."""
     x = x.astype(np.float32)
+    few = len(x) <= ROWS or reproducible
     if variant(by) == "numba":
-        return rounded(x) if len(x) <= ROWS else x
-    if len(x) <= ROWS or by == "reproducible":
+        return rounded(x) if few else x
+    if few:
         return rounded(x, 32 if x.shape[1] % 256 else 256)
     return bf16(x) if variant(by) == "amx" else packed(x, BLOCK[variant(by)])
 
@@ -133,8 +132,9 @@ def packed(x: np.ndarray, block: int) -> np.ndarray:
 
 
 def wanted(
-    made: Program, weights: MemoryWeights, inputs: list[np.ndarray], batch: Batch, by: str | Runner, **more: Any
-) -> list[np.ndarray]:
+    made: Program, weights: MemoryWeights, inputs: list[np.ndarray], batch: Batch, by: str | Runner,
+    reproducible: bool = False, **more: Any,
+) -> list[np.ndarray]:  # fmt: skip
     """Outputs of the reference in float64, with activations rounded as `by` rounds them."""
     exact = reference.linear
 
@@ -143,8 +143,9 @@ def wanted(
         if fmt in ("F32", "F16", "BF16"):
             return exact(s, x, weight, bias)
         values = s.weight
-        with mock.patch.object(s, "weight", lambda h: known(values(h), len(x), by) if h == weight else values(h)):
-            return exact(s, seen(x, by), weight, bias)
+        tokens = 1 if reproducible else len(x)
+        with mock.patch.object(s, "weight", lambda h: known(values(h), tokens, by) if h == weight else values(h)):
+            return exact(s, seen(x, by, reproducible), weight, bias)
 
     with mock.patch.object(reference, "linear", linear):
         return run(made, weights, inputs, batch, **more)

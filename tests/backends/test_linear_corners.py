@@ -141,7 +141,7 @@ def test_every_rounded_buffer_of_a_full_step_has_a_place_of_its_own(tokens: int,
     inputs = [rng.standard_normal((tokens, 512)).astype(np.float32) for _ in range(4)]
     made = program(places)
     found = run(made, weights, inputs, batch(tokens), isa=by, reproducible=reproducible)
-    for out, right in zip(found, wanted(made, weights, inputs, batch(tokens), "reproducible" if reproducible else by)):
+    for out, right in zip(found, wanted(made, weights, inputs, batch(tokens), by, reproducible)):
         near(out, right, 3e-6)
 
 

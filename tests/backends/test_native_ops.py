@@ -9,7 +9,7 @@ from edgeq import ops, quants
 from edgeq.backends.base import Batch
 from edgeq.ops import NONE, In, Out, Weight
 from edgeq.program import Builder
-from tests.backends.single import known, near, program, run, seen, wanted
+from tests.backends.single import ROWS, known, near, program, run, seen, variant, wanted
 from tests.blocks import MemoryWeights, filled, tensor
 
 LINEAR = sorted(name for name, f in quants.FORMATS.items() if f.linear)
@@ -114,7 +114,8 @@ def test_largest_weights_and_activations(fmt: str, isa: str) -> None:
     for tokens in (6, 36):
         w = known(weights["w"].values(), tokens, isa).astype(np.float64)
         found, y = run(made, weights, [x[:tokens]], batch(tokens), isa=isa)[0], seen(x[:tokens], isa)
-        assert (np.abs(found - y @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(y) @ np.abs(w.T) + 1)).all()
+        share = 1e-5 if variant(isa) == "numba" and tokens > ROWS else 2e-6  # sums of 256 floats in one chain
+        assert (np.abs(found - y @ w.T - weights["b"].values()) <= share * (np.abs(y) @ np.abs(w.T) + 1)).all()
 
 
 @pytest.mark.parametrize("fmt", ["Q4_0", "Q5_1", "Q2_K"])

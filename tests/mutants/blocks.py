@@ -106,9 +106,7 @@ SPANS: list[Mutant] = [
         ("round_out", "k0 % span == 0 && k1 % span == 0", "1", "every column rounded alone"),
         ("round_out", "atomic_store(ready, 0)", "(void)0", "counted on from the stage before"),
         ("round_out", "[t * (a.width / span) + k / span]", "[k / span]", "one count for all tokens"),
-        ("round_out", "[t * (a.width / span) + k / span]", "[t * (a.width / span)]", "one count for a token"),
-        ("round_out", "quantize(&a, t, t + 1, k, k + span)", "quantize(&a, t, t + 1, k, k + 32)",
-         "one scale for 32 columns"),
+        ("round_out", "t + 1, k, k + span)", "t + 1, k0, k0 + span)", "spans begin where their last columns do"),
         ("round_out", "part != span", "part < span - 32", "rounded before the last columns are there"),
     ),
 ]  # fmt: skip

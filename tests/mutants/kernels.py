@@ -174,7 +174,7 @@ ROWS: list[Mutant] = [
     ),
     *In("kernels: native", "native/kernels.h", (f"{FEW} -k 'avx512vnni and (one_scale or any_group)'",),
         (*WIDE, "native/stages.c"), ("avx512vnni",))(
-        ("eq_round_span", "a->width % 256 == 0 ? 256 : 32", "32", "a scale for 32 where kernels expect one for 256"),
+        ("eq_round_span", "? 256 : 32", "? 32 : 32", "a scale for 32 where kernels expect one for 256"),
     ),
     *avx2("linear.inc.h", "test_linear and (Q1_0 or Q2_0 or NVFP4)")(
         ("any_layout", "eq_format_block(type) / 32", "eq_format_block(type) / 32 > 1 ? 8 : 1",
