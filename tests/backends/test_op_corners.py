@@ -299,6 +299,19 @@ def test_keys_and_values_that_are_not_finite_stay_where_they_are_seen(kv_type: s
         assert np.array_equal(found, clean) == (end == 4)
 
 
+@pytest.mark.parametrize("kv_type", ["Q8_0", "Q4_0"])
+def test_a_nan_is_kept_as_zero_where_there_are_scales(kv_type: str, by: By) -> None:
+    rng = np.random.default_rng(56)
+    made = program(lambda b: attention(b, 4, 2, 32, 0, 0.0))
+    q, *kv = random_qkv(rng, 70, 4, 2, 32)
+    seen = []
+    for bad in (np.nan, 0.0):
+        for x in kv:
+            x[[20, 60], [3, 31]] = bad
+        seen.append(run(made, MemoryWeights(), [q, *kv], batch(70), isa=by, kv_type=kv_type)[0])
+    assert np.array_equal(*seen)
+
+
 # --- states, and what C checks for itself -------------------------------------------------------------------
 
 

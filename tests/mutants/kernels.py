@@ -302,7 +302,7 @@ ROUNDING: list[Mutant] = [
         ("half_row", "out[i] = eq_to_half(x[i])", "out[i] = eq_to_half(x[i]) & 0xFF00",
          "odd heads in F16 cut to 8 bits"),
     ),
-    *corners("attend.inc.h", "not_finite")(
+    *corners("attend.inc.h", "kept_as_zero")(
         ("kv_round", "v_below(a, v_set(INFINITY), a, v_zero())", "v_below(v_set(-INFINITY), a, a, v_set(9.0f))",
          "a NaN becomes a number"),
     ),
