@@ -230,5 +230,8 @@ EQ_INLINE void pack(const eq_act *a, int64_t t, int64_t k) {
     a->scale[at] = scale;
     a->power[at] = scale * scale * (float)sums[2] * 65536.0f;
     a->lost[at] = scale * scale * (float)sums[3];
-    for (int64_t i = 1; t + 1 == a->tokens && lane + i < EQ_BLOCK_TOKENS; i++) a->lost[at + i] = a->power[at + i] = 0.0f;
+    for (int64_t i = 1; t + 1 == a->tokens && lane + i < EQ_BLOCK_TOKENS; i++) { /* lanes without tokens */
+        a->lost[at + i] = a->power[at + i] = 0.0f;
+        for (int h = 0; h < 2; h++) memset(a->sum + 2 * (at - lane) + h * EQ_BLOCK_TOKENS + lane + i, 0, 4);
+    }
 }
