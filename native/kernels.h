@@ -10,7 +10,7 @@
 #define EQ_MAX_HEAD 512      /* widest head */
 #define EQ_MAX_QUERIES 128   /* of one attention job */
 
-/* Rows of activations, and their rounding for integer dots: x ~ scale * q per group of 32, |q| <= 32512 (15.98 bits).
+/* Rows of activations, and their rounding for integer dots: x ~ scale * q, |q| <= 32512 (15.98 bits), in groups of 32.
  * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums); where K is a multiple
  *          of 256, one scale for 256: then integers can be summed through all of a weight's block;
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)

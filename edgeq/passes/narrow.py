@@ -10,18 +10,22 @@ from collections import defaultdict
 
 from edgeq import ops
 from edgeq.ops import In, Op, Out
-from edgeq.passes.fuse import compact
-from edgeq.program import Buffer, Program, validate
+from edgeq.program import Buffer, Program
 
 ROW_BY_ROW = (ops.RmsNorm, ops.Linear, ops.Scale, ops.Glu, ops.Add, ops.Softcap)
 
 
 def narrow(program: Program) -> Program:
-    """The program with rows taken as early as possible. Outputs and caches are the same as before."""
+    """The program with rows taken as early as possible. Outputs and caches are the same as before.
+
+    A buffer that nothing uses any more stays in the list: fuse and split, which come next, compact and check it."""
     moved = _movable(program)
+    if not moved:
+        return program
+    start = min(moved)  # what lies before is as it was
     writer = {h: i for i, op in enumerate(program.ops) for h in op.handles("Out")}
     buffers = list(program.buffers)
-    done: list[tuple[Op, int]] = []
+    done: list[tuple[Op, int]] = list(zip(program.ops[:start], program.layer_of))
     taken: dict[int, int] = {}  # a buffer's wanted rows
     wanted = sorted({h for i in moved for h in program.ops[i].handles("In") if writer.get(h) not in moved})
 
@@ -33,7 +37,8 @@ def narrow(program: Program) -> Program:
                 buffers.append(Buffer(f"{buffers[handle].name}_rows", buffers[handle].width, True))
                 done.append((ops.TakeRows(In(handle), Out(taken[handle])), layer))
 
-    for index, (op, layer) in enumerate(zip(program.ops, program.layer_of)):
+    for index, op in enumerate(program.ops[start:], start):
+        layer = program.layer_of[index]
         if isinstance(op, ops.TakeRows) and (writer.get(op.x) in moved or op.x in taken):
             taken[op.out] = taken.get(op.x, op.x)
             continue
@@ -44,14 +49,10 @@ def narrow(program: Program) -> Program:
         narrowed = index in moved or any(program.buffers[h].outputs for h in op.handles("In"))
         changed = {n: In(taken.get(getattr(op, n), getattr(op, n))) for n, kind in op.fields.items() if kind == "In"}
         done.append((op.replace(**changed) if narrowed else op, layer))
-    made = compact(
-        program.replace(
-            ops=tuple(op for op, _ in done), layer_of=tuple(layer for _, layer in done), buffers=tuple(buffers),
-            outputs=tuple(taken.get(h, h) if program.buffers[h].outputs else h for h in program.outputs),
-        )
+    return program.replace(
+        ops=tuple(op for op, _ in done), layer_of=tuple(layer for _, layer in done), buffers=tuple(buffers),
+        outputs=tuple(taken.get(h, h) if program.buffers[h].outputs else h for h in program.outputs),
     )  # fmt: skip
-    validate(made)
-    return made
 
 
 def _movable(program: Program) -> set[int]:

@@ -1,7 +1,8 @@
 /* Linear layers on quantized weights. Integer dots of 32 weights with rounded activations are exact; floats are summed
  * in the order of k, the same for every token, so that one token and sixteen give the same bits.
  *
- * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks.
+ * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks: here, and faster where a
+ *         vocabulary allows it in quads.inc.h (blocks of 32) and blocks.inc.h (blocks of 256).
  * panel:  more tokens, in panel.inc.h, or in tiles.inc.h where the variant has tiles. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);

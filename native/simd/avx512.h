@@ -146,8 +146,9 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
 /* --- four groups of 32 weights of one row ------------------------------------------------------------------------- */
 #define EQ_QUADS 1
 #define EQ_QUAD_WORDS 1
-/* A lane of 128 bits belongs to a group. Of four groups of activations, 16 bytes each at a time: the even ones of the first 16, the odd ones, those of the last 16
- * alike; then the scale of each lane of a dot product, and scale times the sum of what the lane multiplies. */
+/* A lane of 128 bits belongs to a group. Of four groups of activations, 16 bytes each at a time: the even ones of the
+ * first 16, the odd ones, those of the last 16 alike; then the scale of each 32-bit lane, and scale times the sum of what
+ * that lane multiplies. */
 #define EQ_QUAD_BYTES 384
 typedef struct { __m512i v[4]; } w128; /* weights as int16, in that order */
 typedef const int8_t *x128;
