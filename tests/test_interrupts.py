@@ -38,7 +38,8 @@ def test_ctrl_c_ends_the_step_that_runs(backend: str) -> None:
             timer.join()
             signal.signal(signal.SIGINT, before)
         assert cancel  # set while the step ran: by the handler in C, or by who waits for the threads
-        assert session.tokens() == []
+        kept = session.tokens()  # whole steps only: a fast machine may have done the first one
+        assert len(kept) % 8192 == 0 and kept == ids[: len(kept)] and len(kept) < len(ids)
         cancel.clear()
         assert session.extend(ids[:5], cancel=cancel).shape == (model.vocab,)
 
