@@ -38,7 +38,7 @@ static inline int64_t eq_round_span(const eq_act *a) { return !a->packed && a->w
 /* Dot products of rows [row0, row1) with all tokens: tile [(row - row0) * tokens + t]. At most EQ_ROW_STEP rows.
  * scratch: EQ_LINEAR_SCRATCH bytes, 64-byte aligned, private to the thread. */
 typedef void (*eq_linear_fn)(const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile, void *scratch);
-#define EQ_QUADS_ROOM 384 /* bytes of `quads` for four groups of a token */
+#define EQ_QUADS_ROOM 704 /* bytes of `quads` for four groups of a token */
 #define EQ_LINEAR_SCRATCH (128 * 1024)
 
 /* Attention of `queries` rows q [queries][E] against positions [first, last] of one sequence and key/value head, each

@@ -2,17 +2,17 @@
  * in the order of k, the same for every token, so that one token and sixteen give the same bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks: here, and faster where a
- *         vocabulary allows it in quads.inc.h (blocks of 32) and blocks.inc.h (blocks of 256).
+ *         vocabulary allows it in quads.inc.h (blocks of 32) or planes.inc.h (all).
  * panel:  more tokens, in panel.inc.h, or in tiles.inc.h where the variant has tiles. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
 typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
-#ifdef EQ_QUAD_WORDS
-typedef w128 (*eq_quad_fn)(const uint8_t *p, int blocks, vf *d, vf *m);
-typedef b128 (*eq_part_fn)(const uint8_t *block, int half);
-typedef float (*eq_integers_fn)(const uint8_t *block, s256 *s, vf *m);
+#ifdef EQ_PLANES
+typedef b128 (*eq_part_fn)(const uint8_t *block, int part);
+typedef s128 (*eq_heads_fn)(const uint8_t *const *blocks, int count);
+typedef b256 (*eq_block_scales_fn)(const uint8_t *const *blocks);
 #else
-typedef void *eq_quad_fn, *eq_part_fn, *eq_integers_fn;
+typedef void *eq_part_fn, *eq_heads_fn, *eq_block_scales_fn;
 #endif
 
 typedef struct { /* a format, known when the kernel is compiled */
@@ -24,9 +24,9 @@ typedef struct { /* a format, known when the kernel is compiled */
     int bits;        /* of the unsigned weights */
     eq_scales_fn scales;
     eq_values_fn values;
-    eq_quad_fn quads;        /* weights of four blocks of 32, where the vocabulary has EQ_QUAD_WORDS */
-    eq_part_fn part;         /* there too: weights of half a block of 256, without scales, */
-    eq_integers_fn integers; /* and its scales */
+    eq_part_fn part;          /* where the vocabulary has EQ_PLANES: weights of four blocks of 32, or of a half of 256, */
+    eq_heads_fn heads;        /* scales of four blocks of 32 of four rows, */
+    eq_block_scales_fn block; /* or of a block of 256 of each */
     eq_group_fn any;  /* the scalar definition instead of scales and values */
 } eq_layout;
 
@@ -49,9 +49,7 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 #endif
 
 #define EQ_ROWS 4       /* rows in flight */
-#ifndef EQ_BATCH
 #define EQ_BATCH 4      /* tokens that meet weights while these are in registers */
-#endif
 #define EQ_AHEAD 8192   /* bytes: weights are asked for in the order of memory, though rows are read side by side */
 
 /* Number t of the tokens; past the last, the last again. */
@@ -67,10 +65,7 @@ EQ_INLINE void batches(eq_block_fn block, const eq_layout f, const eq_tensor *w,
         float *out = tile + (row - row0) * a->tokens;
         for (int t = 0; t < a->tokens;) {
             const int left = a->tokens - t;
-            if (EQ_BATCH >= 8 && left > 4 && rows == EQ_ROWS) {
-                for (int r = 0; r < EQ_ROWS; r += 2) block(f, w, a, row + r, 2, t, 8, out + r * a->tokens);
-                t += 8;
-            } else if (rows == EQ_ROWS && left > 2) block(f, w, a, row, EQ_ROWS, t, 4, out), t += 4;
+            if (rows == EQ_ROWS && left > 2) block(f, w, a, row, EQ_ROWS, t, 4, out), t += 4;
             else if (rows == EQ_ROWS && left == 2) block(f, w, a, row, EQ_ROWS, t, 2, out), t += 2;
             else if (rows == EQ_ROWS) block(f, w, a, row, EQ_ROWS, t, 1, out), t += 1;
             else if (left > 1) block(f, w, a, row, 1, t, 4, out), t += 4;
@@ -140,12 +135,9 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
             tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]) + v_first(minimum[r][t]) + v8_sum(minima[r][t]);
 }
 
-#ifdef EQ_QUAD_WORDS
-#include "kernels/blocks.inc.h"
-#else
-#define blocks_block rows_block
-#endif
-#ifdef EQ_QUADS
+#ifdef EQ_PLANES
+#include "kernels/planes.inc.h"
+#elif defined(EQ_QUADS)
 #include "kernels/quads.inc.h"
 #else
 #define quads_block rows_block
@@ -267,16 +259,20 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(q5_k, 8, 176, 0, 1, 0, 5, k4_scales) X(q6_k, 8, 210, 1, 0, 32, 6, q6_k_scales)                                   \
     X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)
 
-#ifdef EQ_QUAD_WORDS
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_quads, name##_part, name##_integers, NULL}
+#ifdef EQ_PLANES
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_part, name##_heads, name##_block, NULL}
+#define rows_linear planes_linear
 #else
 #define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, NULL}
+EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+    batches(f.groups == 1 ? quads_block : rows_block, f, w, a, row0, row1, tile);
+}
 #endif
 #define EQ_DEFINE(name, ...)                                                                                           \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
         (void)scratch;                                                                                                 \
-        batches(f.groups == 1 ? quads_block : blocks_block, f, w, a, r0, r1, tile);                                    \
+        rows_linear(f, w, a, r0, r1, tile);                                                                            \
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
         const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \

@@ -3,7 +3,6 @@
 
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
-#ifndef EQ_QUAD_WORDS
 /* Weights of four blocks, with their scales and mins; in place of missing ones the last's, which meet activations of 0. */
 EQ_INLINE w128 quad(const eq_layout f, const uint8_t *p, const int blocks, vf *d, vf *m) {
     w128 v;
@@ -12,9 +11,6 @@ EQ_INLINE w128 quad(const eq_layout f, const uint8_t *p, const int blocks, vf *d
     *m = f.mins ? v_halves(p + 2, f.block_bytes, blocks) : v_zero();
     return v;
 }
-#else
-#define quad(f, p, blocks, d, m) f.quads(p, blocks, d, m)
-#endif
 
 /* Step s, `blocks` blocks, of `rows` rows with `count` tokens, each having `x` for its first step. */
 EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups, int64_t s, const int blocks, const int rows,
@@ -62,97 +58,3 @@ EQ_INLINE void quads_block(const eq_layout f, const eq_tensor *w, const eq_act *
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]);
 }
-
-#ifdef EQ_QUAD_WORDS
-/* --- four blocks, with their scales and mins; the layouts are those of formats.inc.h --------------- */
-
-/* Where 16-bit word `word` of block i is in two loads of 64 bytes, from the first block's begin and from byte `second` */
-#define EQ_WORD(i, bytes, second, word) \
-    (i * bytes + 2 * word + 2 <= 64 ? i * bytes / 2 + word : 32 + (i * bytes - second) / 2 + word)
-#define EQ_FOUR(i, bytes, second, word)                                                       \
-    EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, word), \
-        EQ_WORD(i, bytes, second, word)
-#define EQ_ALL(bytes, second, word) \
-    EQ_FOUR(0, bytes, second, word), EQ_FOUR(1, bytes, second, word), EQ_FOUR(2, bytes, second, word), EQ_FOUR(3, bytes, second, word)
-/* the scale in 4 lanes for each block, then what follows it */
-#define EQ_HEADS(name, bytes, second) \
-    static const uint16_t name##_heads[32] = {EQ_ALL(bytes, second, 0), EQ_ALL(bytes, second, 1)}
-EQ_HEADS(q4_0, 18, 8);
-EQ_HEADS(q4_1, 20, 16);
-EQ_HEADS(q5_0, 22, 24);
-EQ_HEADS(q5_1, 24, 32);
-EQ_HEADS(q8_0, 34, 68);
-#undef EQ_HEADS
-/* 8 words of each block: those that hold its 16 bytes of nibbles; or those of its fifth bits, over and over */
-#define EQ_RUN(i, bytes, second, word)                                                                              \
-    EQ_WORD(i, bytes, second, word), EQ_WORD(i, bytes, second, (word + 1)), EQ_WORD(i, bytes, second, (word + 2)),   \
-        EQ_WORD(i, bytes, second, (word + 3)), EQ_WORD(i, bytes, second, (word + 4)), EQ_WORD(i, bytes, second, (word + 5)), \
-        EQ_WORD(i, bytes, second, (word + 6)), EQ_WORD(i, bytes, second, (word + 7))
-#define EQ_NIBBLES(name, bytes, second, word)                                                                    \
-    static const uint16_t name##_nibbles[32] = {EQ_RUN(0, bytes, second, word), EQ_RUN(1, bytes, second, word), \
-                                                EQ_RUN(2, bytes, second, word), EQ_RUN(3, bytes, second, word)}
-EQ_NIBBLES(q4_0, 18, 8, 1);
-EQ_NIBBLES(q4_1, 20, 16, 2);
-EQ_NIBBLES(q5_0, 22, 24, 3);
-EQ_NIBBLES(q5_1, 24, 32, 4);
-#undef EQ_NIBBLES
-#undef EQ_RUN
-#define EQ_EIGHT(i, bytes, second, word) EQ_FOUR(i, bytes, second, word), EQ_FOUR(i, bytes, second, word)
-#define EQ_BITS(name, bytes, second, word)                                                                    \
-    static const uint16_t name[32] = {EQ_EIGHT(0, bytes, second, word), EQ_EIGHT(1, bytes, second, word), \
-                                      EQ_EIGHT(2, bytes, second, word), EQ_EIGHT(3, bytes, second, word)}
-EQ_BITS(q5_0_first, 22, 24, 1);
-EQ_BITS(q5_0_last, 22, 24, 2);
-EQ_BITS(q5_1_first, 24, 32, 2);
-EQ_BITS(q5_1_last, 24, 32, 3);
-#undef EQ_BITS
-#undef EQ_EIGHT
-#undef EQ_ALL
-#undef EQ_FOUR
-#undef EQ_WORD
-
-EQ_INLINE w128 q4_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    __m512i ends[2];
-    q_begin(p, 18, blocks, 8, ends);
-    q_heads(ends, q4_0_heads, d, m);
-    return q_sub(q_nibbles(q_words(ends, q4_0_nibbles)), 8);
-}
-EQ_INLINE w128 q4_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    __m512i ends[2];
-    q_begin(p, 20, blocks, 16, ends);
-    q_heads(ends, q4_1_heads, d, m);
-    return q_nibbles(q_words(ends, q4_1_nibbles));
-}
-EQ_INLINE w128 q5_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    __m512i ends[2];
-    q_begin(p, 22, blocks, 24, ends);
-    q_heads(ends, q5_0_heads, d, m);
-    return q_sub_unless(q_nibbles(q_words(ends, q5_0_nibbles)), q_words(ends, q5_0_first), q_words(ends, q5_0_last), 16);
-}
-EQ_INLINE w128 q5_1_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    __m512i ends[2];
-    q_begin(p, 24, blocks, 32, ends);
-    q_heads(ends, q5_1_heads, d, m);
-    return q_add_if(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_first), q_words(ends, q5_1_last), 16);
-}
-EQ_INLINE w128 q8_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    __m512i ends[2];
-    q_begin(p, 34, blocks, 68, ends);
-    q_heads(ends, q8_0_heads, d, m);
-    return q_signed(q_gather(p + 2, 34, blocks), q_gather(p + 18, 34, blocks));
-}
-EQ_INLINE w128 iq4_nl_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
-    __m512i ends[2];
-    q_begin(p, 18, blocks, 8, ends);
-    q_heads(ends, q4_0_heads, d, m);
-    __m512i x = q_words(ends, q4_0_nibbles);
-    return q_signed(q_table(x, 0, iq4_values), q_table(x, 4, iq4_values));
-}
-/* blocks of 256 have none */
-#define q2_k_quads NULL
-#define q3_k_quads NULL
-#define q4_k_quads NULL
-#define q5_k_quads NULL
-#define q6_k_quads NULL
-#define iq4_xs_quads NULL
-#endif

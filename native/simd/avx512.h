@@ -4,7 +4,6 @@
 #define EQ_MR 6   /* weight rows of the packed microkernel */
 #define EQ_QB 8   /* queries of the attention microkernel */
 #define EQ_SUMS 16 /* vectors of sums that it keeps */
-#define EQ_BATCH 8 /* tokens that meet a row of weights at a time */
 
 typedef __m512 vf;
 typedef __m512i vi; /* integer sums */
@@ -143,104 +142,6 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
     return w_fma(acc, w, x, _mm512_mask_broadcastss_ps(_mm512_set1_ps(scale0), 0xFF00, _mm_set_ss(scale1)));
 }
 
-/* --- four groups of 32 weights of one row ------------------------------------------------------------------------- */
-#define EQ_QUADS 1
-#define EQ_QUAD_WORDS 1
-/* A lane of 128 bits belongs to a group. Of four groups of activations, 16 bytes each at a time: the even ones of the
- * first 16, the odd ones, those of the last 16 alike; then the scale of each 32-bit lane, and scale times the sum of what
- * that lane multiplies. */
-#define EQ_QUAD_BYTES 384
-typedef struct { __m512i v[4]; } w128; /* weights as int16, in that order */
-typedef const int8_t *x128;
-
-EQ_INLINE __m512i q_words(const __m512i *ends, const uint16_t *words) {
-    return _mm512_permutex2var_epi16(ends[0], _mm512_loadu_si512(words), ends[1]);
-}
-EQ_INLINE void q_begin(const uint8_t *p, int bytes, int blocks, int second, __m512i *ends) { /* 64 bytes from p, and from p + second */
-    if (blocks == 4) {
-        ends[0] = _mm512_loadu_si512(p), ends[1] = _mm512_loadu_si512(p + second);
-        return;
-    }
-    int words = blocks * bytes / 2, more = words - second / 2; /* nothing behind the last block is read */
-    __mmask32 a = words < 32 ? (1u << words) - 1 : ~0u, b = more <= 0 ? 0 : more < 32 ? (1u << more) - 1 : ~0u;
-    ends[0] = _mm512_maskz_loadu_epi16(a, p), ends[1] = _mm512_maskz_loadu_epi16(b, p + second);
-}
-EQ_INLINE void q_heads(const __m512i *ends, const uint16_t *words, vf *d, vf *m) {
-    __m512i x = q_words(ends, words);
-    *d = _mm512_cvtph_ps(_mm512_castsi512_si256(x));
-    *m = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1));
-}
-EQ_INLINE __m512i q_gather(const uint8_t *p, int64_t bytes, int blocks) { /* 16 bytes of each; for a missing one the last's */
-    int64_t b = blocks > 1 ? bytes : 0, c = blocks > 2 ? 2 * bytes : b, d = blocks > 3 ? 3 * bytes : c;
-    __m512i x = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
-    x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)(p + b)));
-    x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)(p + c)));
-    return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)(p + d)));
-}
-EQ_INLINE w128 q_nibbles(__m512i x) {
-    const __m512i low = _mm512_set1_epi16(15);
-    return (w128){{_mm512_and_si512(x, low), _mm512_and_si512(_mm512_srli_epi16(x, 8), low),
-                   _mm512_and_si512(_mm512_srli_epi16(x, 4), low), _mm512_srli_epi16(x, 12)}};
-}
-EQ_INLINE w128 q_signed(__m512i first, __m512i last) { /* signed bytes */
-    return (w128){{_mm512_srai_epi16(_mm512_slli_epi16(first, 8), 8), _mm512_srai_epi16(first, 8),
-                   _mm512_srai_epi16(_mm512_slli_epi16(last, 8), 8), _mm512_srai_epi16(last, 8)}};
-}
-EQ_INLINE __m512i q_table(__m512i x, int shift, const int8_t *table) { /* nibbles looked up in 16 signed bytes */
-    const __m512i low = _mm512_set1_epi8(15), t = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
-    return _mm512_shuffle_epi8(t, _mm512_and_si512(_mm512_srl_epi16(x, _mm_cvtsi32_si128(shift)), low));
-}
-/* The bits of w.v[i] in words that hold those of the first 16 weights of a block, or of the last */
-EQ_INLINE __m512i q_bits(int i) {
-    const __m128i even = _mm_set_epi16(1 << 14, 1 << 12, 1 << 10, 1 << 8, 1 << 6, 1 << 4, 1 << 2, 1);
-    return _mm512_broadcast_i32x4(i & 1 ? _mm_slli_epi16(even, 1) : even);
-}
-EQ_INLINE w128 q_add_if(w128 w, __m512i first, __m512i last, int n) { /* n more where the bit is set */
-    for (int i = 0; i < 4; i++) {
-        __mmask32 on = _mm512_test_epi16_mask(i < 2 ? first : last, q_bits(i));
-        w.v[i] = _mm512_mask_add_epi16(w.v[i], on, w.v[i], _mm512_set1_epi16((short)n));
-    }
-    return w;
-}
-EQ_INLINE w128 q_sub_unless(w128 w, __m512i first, __m512i last, int n) { /* n less where it is not */
-    for (int i = 0; i < 4; i++) {
-        __mmask32 off = _mm512_testn_epi16_mask(i < 2 ? first : last, q_bits(i));
-        w.v[i] = _mm512_mask_sub_epi16(w.v[i], off, w.v[i], _mm512_set1_epi16((short)n));
-    }
-    return w;
-}
-EQ_INLINE w128 q_sub(w128 w, int n) {
-    for (int i = 0; i < 4; i++) w.v[i] = _mm512_sub_epi16(w.v[i], _mm512_set1_epi16((short)n));
-    return w;
-}
-EQ_INLINE x128 x_quad(const int8_t *record, int offset) {
-    (void)offset;
-    return record;
-}
-EQ_INLINE vf x_scale(const int8_t *record) { return v_load((const float *)(const void *)(record + 256)); }
-EQ_INLINE vf x_sums(const int8_t *record) { return v_load((const float *)(const void *)(record + 320)); }
-/* 32 natural activations into the place of group `g` of four */
-EQ_INLINE void x_place(const int16_t *q, float scale, int64_t g, int8_t *quads) {
-    __m512i x = _mm512_loadu_si512(q), pairs = _mm512_madd_epi16(x, _mm512_set1_epi16(1));
-    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 16;
-    __m256i even = _mm512_cvtepi32_epi16(x), odd = _mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16));
-    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(even));
-    _mm_storeu_si128((__m128i *)(to + 64), _mm256_castsi256_si128(odd));
-    _mm_storeu_si128((__m128i *)(to + 128), _mm256_extracti128_si256(even, 1));
-    _mm_storeu_si128((__m128i *)(to + 192), _mm256_extracti128_si256(odd, 1));
-    __m256i both = _mm256_add_epi32(_mm512_castsi512_si256(pairs), _mm512_extracti64x4_epi64(pairs, 1));
-    __m128 sums = _mm_cvtepi32_ps(_mm_hadd_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1)));
-    _mm_storeu_ps((float *)(void *)(to + 256), _mm_set1_ps(scale));
-    _mm_storeu_ps((float *)(void *)(to + 320), _mm_mul_ps(sums, _mm_set1_ps(scale)));
-}
-EQ_INLINE vi q_sums(vi sums, w128 w, x128 x) {
-    for (int i = 0; i < 4; i++) sums = _mm512_dpwssd_epi32(sums, w.v[i], _mm512_loadu_si512(x + 64 * i));
-    return sums;
-}
-EQ_INLINE vf q_dot(w128 w, x128 x) { return _mm512_cvtepi32_ps(q_sums(_mm512_setzero_si512(), w, x)); }
-
-#include "simd/avx512_blocks.h"
-
 EQ_INLINE float v_largest32(const float *x) { /* magnitude; NaN if one is not finite */
     const __m512i sign = _mm512_set1_epi32((int)0x80000000);
     __m512i a = _mm512_andnot_si512(sign, _mm512_loadu_si512(x)), b = _mm512_andnot_si512(sign, _mm512_loadu_si512(x + 16));
@@ -257,6 +158,8 @@ EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) { /* of either half */
     __m512i pairs = _mm512_madd_epi16(_mm512_loadu_si512(q), _mm512_set1_epi16(1));
     v8_sums2(_mm512_castsi512_si256(pairs), _mm512_extracti64x4_epi64(pairs, 1), sums);
 }
+#include "simd/avx512_planes.h"
+
 #define EQ_OWN_SPLIT 1
 EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sums) {
     const __m512i one = _mm512_set1_epi16(1);

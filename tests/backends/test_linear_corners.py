@@ -157,7 +157,7 @@ def test_memory_of_a_step_grows_by_what_is_kept_of_a_wider_buffer(isa: str, repr
         return executable.nbytes
 
     few = 192 if reproducible else 16
-    assert size(1152) - size(128) == 8 * (192 * (128 * 4 + 128 * 2 + 4 * 24) + few * 384)
+    assert size(1152) - size(128) == 8 * (192 * (128 * 4 + 128 * 2 + 4 * 24) + few * 704)
 
 
 def test_gates_of_a_full_step(by: By) -> None:

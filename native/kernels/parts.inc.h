@@ -1,0 +1,139 @@
+/* How each format gives the weights of four groups as unsigned bytes, `offset` more than they are, and their scales; the
+ * layouts are those of formats.inc.h. */
+
+/* --- blocks of 32: four blocks of a row ------------------------------------------------------------------------------ */
+
+/* The 16-bit word at byte `at` of what q_begin has loaded */
+#define EQ_WORD(at, second) ((at) + 2 <= 64 ? (at) / 2 : 32 + ((at) - second) / 2)
+#define EQ_TWICE(at, second) EQ_WORD(at, second), EQ_WORD(at, second)
+#define EQ_NEXT(at, second) EQ_WORD(at, second), EQ_WORD(at + 2, second)
+#define EQ_EACH(of, bytes, at, second) of(at, second), of(bytes + at, second), of(2 * bytes + at, second), of(3 * bytes + at, second)
+
+/* the scale of each block for four rows, then what follows it */
+#define EQ_OVER(at, second) EQ_TWICE(at, second), EQ_TWICE(at, second)
+#define EQ_HEADS(name, bytes, second) \
+    static const uint16_t name##_words[32] = {EQ_EACH(EQ_OVER, bytes, 0, second), EQ_EACH(EQ_OVER, bytes, 2, second)}
+EQ_HEADS(q4_0, 18, 8);
+EQ_HEADS(q4_1, 20, 16);
+EQ_HEADS(q5_0, 22, 24);
+EQ_HEADS(q5_1, 24, 32);
+EQ_HEADS(q8_0, 34, 64);
+/* 16 bytes of each block, from byte `at` on: nibbles, or weights */
+#define EQ_RUN(at, second) EQ_NEXT(at, second), EQ_NEXT(at + 4, second), EQ_NEXT(at + 8, second), EQ_NEXT(at + 12, second)
+#define EQ_BYTES(name, bytes, at, second) static const uint16_t name[32] = {EQ_EACH(EQ_RUN, bytes, at, second)}
+EQ_BYTES(q4_0_nibbles, 18, 2, 8);
+EQ_BYTES(q4_1_nibbles, 20, 4, 16);
+EQ_BYTES(q5_0_nibbles, 22, 6, 24);
+EQ_BYTES(q5_1_nibbles, 24, 8, 32);
+EQ_BYTES(q8_0_first, 34, 2, 64);
+EQ_BYTES(q8_0_last, 34, 2, 56); /* loaded 16 bytes later */
+/* 4 bytes of each block over and over: its fifth bits */
+#define EQ_FIFTH(at, second) EQ_NEXT(at, second), EQ_NEXT(at, second), EQ_NEXT(at, second), EQ_NEXT(at, second)
+#define EQ_BITS(name, bytes, at, second) static const uint16_t name[32] = {EQ_EACH(EQ_FIFTH, bytes, at, second)}
+EQ_BITS(q5_0_bits, 22, 2, 24);
+EQ_BITS(q5_1_bits, 24, 4, 32);
+#undef EQ_BITS
+#undef EQ_FIFTH
+#undef EQ_BYTES
+#undef EQ_RUN
+#undef EQ_HEADS
+#undef EQ_OVER
+#undef EQ_EACH
+#undef EQ_NEXT
+#undef EQ_TWICE
+#undef EQ_WORD
+
+#define EQ_FOUR_BLOCKS(name, bytes, second, mins)                                                                        \
+    EQ_INLINE void name##_begin(const uint8_t *b, int blocks, __m512i *ends) { q_begin(b, blocks * bytes, second, blocks == 4, ends); } \
+    EQ_INLINE s128 name##_heads(const uint8_t *const *b, int blocks) {                                                   \
+        __m512i ends[4][2];                                                                                              \
+        for (int r = 0; r < 4; r++) name##_begin(b[r], blocks, ends[r]);                                                 \
+        return q_heads(ends, name##_words, mins);                                                                        \
+    }
+EQ_FOUR_BLOCKS(q4_0, 18, 8, 0)
+EQ_FOUR_BLOCKS(q4_1, 20, 16, 1)
+EQ_FOUR_BLOCKS(q5_0, 22, 24, 0)
+EQ_FOUR_BLOCKS(q5_1, 24, 32, 1)
+EQ_FOUR_BLOCKS(q8_0, 34, 64, 0)
+#undef EQ_FOUR_BLOCKS
+#define iq4_nl_heads q4_0_heads
+
+EQ_INLINE b128 q4_0_part(const uint8_t *b, int blocks) {
+    __m512i ends[2];
+    q4_0_begin(b, blocks, ends);
+    return q_nibbles(q_words(ends, q4_0_nibbles));
+}
+EQ_INLINE b128 q4_1_part(const uint8_t *b, int blocks) {
+    __m512i ends[2];
+    q4_1_begin(b, blocks, ends);
+    return q_nibbles(q_words(ends, q4_1_nibbles));
+}
+EQ_INLINE b128 q5_0_part(const uint8_t *b, int blocks) {
+    __m512i ends[2];
+    q5_0_begin(b, blocks, ends);
+    return q_add_bits(q_nibbles(q_words(ends, q5_0_nibbles)), q_words(ends, q5_0_bits));
+}
+EQ_INLINE b128 q5_1_part(const uint8_t *b, int blocks) {
+    __m512i ends[2];
+    q5_1_begin(b, blocks, ends);
+    return q_add_bits(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_bits));
+}
+EQ_INLINE b128 q8_0_part(const uint8_t *b, int blocks) {
+    __m512i first[2], last[2];
+    q8_0_begin(b, blocks, first);
+    q_begin(b + 16, blocks * 34 - 16, 56, blocks == 4, last);
+    return q_biased(q_words(first, q8_0_first), q_words(last, q8_0_last));
+}
+EQ_INLINE b128 iq4_nl_part(const uint8_t *b, int blocks) {
+    __m512i ends[2];
+    q4_0_begin(b, blocks, ends);
+    __m512i x = q_words(ends, q4_0_nibbles);
+    return (b128){q_table(x, 0, iq4_values), q_table(x, 4, iq4_values)};
+}
+
+/* --- blocks of 256: half a block of a row ---------------------------------------------------------------------------- */
+
+EQ_INLINE b128 q2_k_part(const uint8_t *b, int half) {
+    const uint8_t *p = b + 16 + 32 * half;
+    return (b128){q_kept(q_each(p), 3, 12, 48, 192), q_kept(q_each(p + 16), 3, 12, 48, 192)};
+}
+EQ_INLINE b128 q3_k_part(const uint8_t *b, int half) {
+    const uint8_t *p = b + 32 + 32 * half;
+    const int to = 2 - 4 * half; /* bit 4 half + i of a byte is the third bit of group i */
+    return (b128){q_join(q_field(q_each(p), 0, 2, 4, 6, 3), q_each(b), to, to - 1, to - 2, to - 3, 4),
+                  q_join(q_field(q_each(p + 16), 0, 2, 4, 6, 3), q_each(b + 16), to, to - 1, to - 2, to - 3, 4)};
+}
+EQ_INLINE b128 q4_k_part(const uint8_t *b, int half) {
+    __m512i x = q_load(b + 16 + 64 * half);
+    return (b128){q_kept(q_first2(x), 15, 240, 15, 240), q_kept(q_last2(x), 15, 240, 15, 240)};
+}
+EQ_INLINE b128 q5_k_part(const uint8_t *b, int half) {
+    __m512i x = q_load(b + 48 + 64 * half);
+    const int to = 4 - 4 * half;
+    return (b128){q_join(q_field(q_first2(x), 0, 4, 0, 4, 15), q_each(b + 16), to, to - 1, to - 2, to - 3, 16),
+                  q_join(q_field(q_last2(x), 0, 4, 0, 4, 15), q_each(b + 32), to, to - 1, to - 2, to - 3, 16)};
+}
+EQ_INLINE b128 q6_k_part(const uint8_t *b, int half) {
+    const uint8_t *high = b + 128 + 32 * half;
+    __m512i x = q_load(b + 64 * half);
+    return (b128){q_join(q_field(q_evens(x), 0, 0, 4, 4, 15), q_each(high), 4, 2, 0, -2, 48),
+                  q_join(q_field(q_odds(x), 0, 0, 4, 4, 15), q_each(high + 16), 4, 2, 0, -2, 48)};
+}
+EQ_INLINE b128 iq4_xs_part(const uint8_t *b, int half) {
+    __m512i x = q_load(b + 8 + 64 * half);
+    return (b128){q_table(x, 0, iq4_values), q_table(x, 4, iq4_values)};
+}
+
+/* a format has the scales of blocks of one kind */
+#define q2_k_heads NULL
+#define q3_k_heads NULL
+#define q4_k_heads NULL
+#define q5_k_heads NULL
+#define q6_k_heads NULL
+#define iq4_xs_heads NULL
+#define q4_0_block NULL
+#define q4_1_block NULL
+#define q5_0_block NULL
+#define q5_1_block NULL
+#define q8_0_block NULL
+#define iq4_nl_block NULL

@@ -1,0 +1,81 @@
+/* Few tokens, for a vocabulary with EQ_PLANES. Four rows and four groups of 32 are one step, with up to EQ_MEET tokens that
+ * meet weights while these are in registers. Integers are exact up to the sum of a group (of 16 where it has two scales);
+ * sums in float32 go through every fourth group, then through these four: the same for every token and number of tokens. */
+
+#define EQ_MEET 8
+_Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
+
+/* Step s of four rows, whose blocks are at b: `blocks` blocks of 32, or half of one of 256 with these scales. */
+EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int half, const int blocks, const b256 *scales,
+                         const int8_t *const *x, int64_t at, const int count, vf *acc) {
+    b128 w[4];
+    for (int r = 0; r < 4; r++) w[r] = f.part(b[r], f.groups == 1 ? blocks : half);
+    s128 scale = f.groups == 1 ? f.heads(b, blocks) : q_scales(*scales, half, f.halves, f.mins);
+    EQ_UNROLL
+    for (int t = 0; t < count; t++) {
+        const int8_t *record = x[t] + at;
+        if (count > 1) EQ_FORGET(record); /* registers are for weights: activations are loaded where they are used */
+        vf xs = x_floats(record, X_SCALE);
+        EQ_UNROLL
+        for (int h = 0; h < 1 + f.halves; h++) {
+            const int part = 64 * (f.halves ? h : 2), parts = 2 - f.halves;
+            __m512i sum = q_four_rows(q_sums(w[0], record, h, parts), q_sums(w[1], record, h, parts),
+                                      q_sums(w[2], record, h, parts), q_sums(w[3], record, h, parts));
+            if (f.offset) sum = q_less(sum, x_ints(record, X_INTS + part), f.offset);
+            acc[t] = v_fma(i_float(sum), v_mul(scale.s[h], xs), acc[t]);
+            if (f.mins) acc[t] = v_fma(scale.m[h], x_floats(record, X_SUMS + part), acc[t]);
+        }
+    }
+}
+
+/* Four rows, or what there is of them, with `count` tokens from `first`. */
+EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, int rows, int first, const int count,
+                    float *tile) {
+    const int64_t groups = a->width / 32, steps = (groups + 3) / 4, stride = groups / f.groups * f.block_bytes;
+    const int64_t bytes = 4 * f.block_bytes / f.groups; /* of a step and row */
+    const uint8_t *data = (const uint8_t *)w->data + row * stride, *b[4];
+    const int8_t *x[EQ_MEET];
+    vf acc[EQ_MEET];
+    for (int r = 0; r < 4; r++) b[r] = data + (r < rows ? r : rows - 1) * stride;
+    for (int t = 0; t < count; t++) x[t] = a->quads + token(a, first + t) * steps * EQ_QUAD_BYTES, acc[t] = v_zero();
+    for (int64_t s = 0; s < groups / 4;) {
+        for (int64_t i = 0; i < 4 * f.block_bytes * (f.groups == 1 ? 4 : 1); i += 64)
+            EQ_PREFETCH(data + 4 * s * bytes + i + EQ_AHEAD);
+        if (f.groups == 1) {
+            meet_step(f, b, 0, 4, NULL, x, s * EQ_QUAD_BYTES, count, acc);
+            for (int r = 0; r < 4; r++) b[r] += 4 * f.block_bytes;
+            s++;
+            continue;
+        }
+        b256 scales = f.block(b);
+        meet_step(f, b, 0, 1, &scales, x, s * EQ_QUAD_BYTES, count, acc);
+        meet_step(f, b, 1, 1, &scales, x, s * EQ_QUAD_BYTES + EQ_QUAD_BYTES, count, acc);
+        for (int r = 0; r < 4; r++) b[r] += f.block_bytes;
+        s += 2;
+    }
+    const int64_t last = groups / 4 * EQ_QUAD_BYTES;
+    if (groups % 4 == 1) meet_step(f, b, 0, 1, NULL, x, last, count, acc);
+    else if (groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
+    else if (groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
+    for (int t = 0; t < count; t++) {
+        float out[4];
+        v_store_rows(out, acc[t]);
+        for (int r = 0; r < rows; r++) tile[r * a->tokens + token(a, first + t)] = out[r];
+    }
+}
+
+EQ_INLINE void planes_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+    for (int64_t row = row0; row < row1; row += 4) {
+        const int rows = (int)(row1 - row < 4 ? row1 - row : 4);
+        float *out = tile + (row - row0) * a->tokens;
+        for (int t = 0; t < a->tokens;) {
+            const int left = a->tokens - t;
+            if (left > 4) meet(f, w, a, row, rows, t, 8, out), t += 8;
+            else if (left > 2) meet(f, w, a, row, rows, t, 4, out), t += 4;
+            else if (left > 1) meet(f, w, a, row, rows, t, 2, out), t += 2;
+            else meet(f, w, a, row, rows, t, 1, out), t += 1;
+        }
+    }
+}
+
+#include "kernels/parts.inc.h"

@@ -1,0 +1,227 @@
+/* The vector vocabulary for AVX-512, continued: few tokens. Weights of four groups of 32, as unsigned bytes, meet two planes
+ * of activations, q = 256 high + low. A lane of 128 bits belongs to a group; where sums and scales of four rows lie side by
+ * side, each group has those of row 0, 1, 2 and 3. */
+#define EQ_PLANES 1
+typedef struct { __m512i first, last; } b128; /* of the first 16 weights of each group, of the last 16 */
+typedef struct {
+    __m512i s, m; /* of a block of 256 of four rows, one to a lane: scales as signed bytes, mins as unsigned ones */
+    vf d, dmin;   /* what they are to be multiplied by, of the four rows over and over */
+} b256;
+typedef struct { vf s[2], m[2]; } s128; /* scales and mins of four groups of four rows: of the first 16, of the last */
+
+/* A token's record of four groups. */
+#define EQ_QUADS 1
+enum { X_HIGH = 0, X_LOW = 128, X_SCALE = 256, X_INTS = 320, X_SUMS = 512, EQ_QUAD_BYTES = 704 };
+/* X_HIGH, X_LOW: bytes of the first 16 of each group, then of the last; X_SCALE: of each group, four times; X_INTS: sums of
+ * the first 16, the last, all; X_SUMS: scale times these */
+
+/* 32 natural activations into the place of group `g` of four */
+EQ_INLINE void x_place(const int16_t *q, float scale, int64_t g, int8_t *quads) {
+    __m512i x = _mm512_loadu_si512(q), high = _mm512_srai_epi16(_mm512_add_epi16(x, _mm512_set1_epi16(128)), 8);
+    __m256i bytes[2] = {_mm512_cvtepi16_epi8(high), _mm512_cvtepi16_epi8(x)}; /* low as a signed byte is x - 256 high */
+    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 16;
+    for (int plane = 0; plane < 2; plane++) {
+        _mm_storeu_si128((__m128i *)(to + X_LOW * plane), _mm256_castsi256_si128(bytes[plane]));
+        _mm_storeu_si128((__m128i *)(to + X_LOW * plane + 64), _mm256_extracti128_si256(bytes[plane], 1));
+    }
+    int32_t sums[3];
+    w_sums(q, sums);
+    sums[2] = sums[0] + sums[1];
+    _mm_storeu_ps((float *)(void *)(to + X_SCALE), _mm_set1_ps(scale));
+    for (int i = 0; i < 3; i++) {
+        _mm_storeu_si128((__m128i *)(to + X_INTS + 64 * i), _mm_set1_epi32(sums[i]));
+        _mm_storeu_ps((float *)(void *)(to + X_SUMS + 64 * i), _mm_set1_ps(scale * (float)sums[i]));
+    }
+}
+EQ_INLINE vf x_floats(const int8_t *record, int at) { return v_load((const float *)(const void *)(record + at)); }
+EQ_INLINE __m512i x_ints(const int8_t *record, int at) { return _mm512_loadu_si512(record + at); }
+
+/* --- sums ------------------------------------------------------------------------------------------------------ */
+
+/* weights times activations of parts [part, part + parts) of the groups, four sums to a group */
+EQ_INLINE __m512i q_sums(b128 w, const int8_t *record, int part, int parts) {
+    __m512i sum = _mm512_setzero_si512();
+    for (int i = part; i < part + parts; i++)
+        sum = _mm512_dpbusd_epi32(sum, i ? w.last : w.first, _mm512_loadu_si512(record + X_HIGH + 64 * i));
+    sum = _mm512_slli_epi32(sum, 8);
+    for (int i = part; i < part + parts; i++)
+        sum = _mm512_dpbusd_epi32(sum, i ? w.last : w.first, _mm512_loadu_si512(record + X_LOW + 64 * i));
+    return sum;
+}
+EQ_INLINE __m512i q_four_rows(__m512i a, __m512i b, __m512i c, __m512i d) { /* all four sums of a group, of each row */
+    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+EQ_INLINE __m512i q_less(__m512i sums, __m512i of, int offset) { /* what an offset of the weights, a power of 2, has added */
+    return _mm512_sub_epi32(sums, _mm512_slli_epi32(of, __builtin_ctz((unsigned)offset)));
+}
+EQ_INLINE void v_store_rows(float *out, vf x) { /* four rows: groups 0 and 2, 1 and 3, then both */
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
+}
+
+/* --- weights ----------------------------------------------------------------------------------------------------- */
+
+EQ_INLINE __m512i q_lanes(int a, int b, int c, int d) { /* a number for each lane */
+    return _mm512_set_epi32(d, d, d, d, c, c, c, c, b, b, b, b, a, a, a, a);
+}
+EQ_INLINE __m512i q_kept(__m512i x, int a, int b, int c, int d) { /* bits of each byte, others in each lane, where they are */
+    return _mm512_and_si512(x, q_lanes(a * 0x01010101, b * 0x01010101, c * 0x01010101, (int)(d * 0x01010101u)));
+}
+/* d for weights that were kept where they are, in other places in each lane */
+EQ_INLINE vf q_placed(vf d, float a, float b, float c, float e) {
+    return v_mul(d, _mm512_set_ps(e, e, e, e, c, c, c, c, b, b, b, b, a, a, a, a));
+}
+EQ_INLINE __m512i q_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+EQ_INLINE __m512i q_each(const uint8_t *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p)); } /* 16 bytes */
+EQ_INLINE __m512i q_first2(__m512i x) { return _mm512_shuffle_i64x2(x, x, 0xA0); } /* lanes 0, 0, 2, 2 */
+EQ_INLINE __m512i q_last2(__m512i x) { return _mm512_shuffle_i64x2(x, x, 0xF5); }  /* 1, 1, 3, 3 */
+EQ_INLINE __m512i q_evens(__m512i x) { return _mm512_shuffle_i64x2(x, x, 0x88); }  /* 0, 2, 0, 2 */
+EQ_INLINE __m512i q_odds(__m512i x) { return _mm512_shuffle_i64x2(x, x, 0xDD); }   /* 1, 3, 1, 3 */
+/* each byte shifted right, its lane by so much, and masked */
+EQ_INLINE __m512i q_field(__m512i x, int a, int b, int c, int d, int mask) {
+    return _mm512_and_si512(_mm512_srlv_epi32(x, q_lanes(a, b, c, d)), _mm512_set1_epi8((char)mask));
+}
+/* low, with the bits under mask from x, whose bytes are shifted left, or right where the number is negative */
+EQ_INLINE __m512i q_join(__m512i low, __m512i x, int a, int b, int c, int d, int mask) {
+    x = _mm512_rolv_epi32(x, q_lanes(a & 31, b & 31, c & 31, d & 31)); /* what comes from other bytes is not under the mask */
+    return _mm512_ternarylogic_epi64(low, x, _mm512_set1_epi8((char)mask), 0xF8); /* low | (x & mask) */
+}
+EQ_INLINE __m512i q_table(__m512i x, int shift, const int8_t *table) { /* nibbles looked up in 16 signed bytes; 128 more */
+    const __m512i low = _mm512_set1_epi8(15), sign = _mm512_set1_epi8((char)128);
+    const __m512i t = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table)), sign);
+    return _mm512_shuffle_epi8(t, _mm512_and_si512(_mm512_srl_epi16(x, _mm_cvtsi32_si128(shift)), low));
+}
+EQ_INLINE b128 q_nibbles(__m512i x) { /* low ones are the first 16 */
+    const __m512i low = _mm512_set1_epi8(15);
+    return (b128){_mm512_and_si512(x, low), _mm512_and_si512(_mm512_srli_epi16(x, 4), low)};
+}
+EQ_INLINE b128 q_biased(__m512i first, __m512i last) { /* signed bytes; 128 more */
+    const __m512i sign = _mm512_set1_epi8((char)128);
+    return (b128){_mm512_xor_si512(first, sign), _mm512_xor_si512(last, sign)};
+}
+/* 16 more where the bit of a weight is set; the 32 bits of each group over and over */
+EQ_INLINE b128 q_add_bits(b128 w, __m512i bits) {
+    const __m512i one = _mm512_set1_epi64((long long)0x8040201008040201), n = _mm512_set1_epi8(16);
+    __m512i first = _mm512_shuffle_epi8(bits, q_each((const uint8_t[16]){0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}));
+    __m512i last = _mm512_shuffle_epi8(bits, q_each((const uint8_t[16]){2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3}));
+    return (b128){_mm512_mask_add_epi8(w.first, _mm512_test_epi8_mask(first, one), w.first, n),
+                  _mm512_mask_add_epi8(w.last, _mm512_test_epi8_mask(last, one), w.last, n)};
+}
+
+/* --- four blocks of 32 ---------------------------------------------------------------------------------------------- */
+
+EQ_INLINE __m512i q_words(const __m512i *ends, const uint16_t *words) {
+    return _mm512_permutex2var_epi16(ends[0], _mm512_loadu_si512(words), ends[1]);
+}
+/* 64 bytes from p and from p + second, of `bytes` that there are; `whole`: of all that four blocks have */
+EQ_INLINE void q_begin(const uint8_t *p, int bytes, int second, int whole, __m512i *ends) {
+    if (whole) {
+        ends[0] = _mm512_loadu_si512(p), ends[1] = _mm512_loadu_si512(p + second);
+        return;
+    }
+    int words = bytes / 2, more = words - second / 2; /* nothing behind the last block is read */
+    __mmask32 a = words < 32 ? (1u << words) - 1 : ~0u, b = more <= 0 ? 0 : more < 32 ? (1u << more) - 1 : ~0u;
+    ends[0] = _mm512_maskz_loadu_epi16(a, p), ends[1] = _mm512_maskz_loadu_epi16(b, p + second);
+}
+/* Scales, and what follows them: `words` says where they are in a row's ends, once for each row. */
+EQ_INLINE s128 q_heads(__m512i (*ends)[2], const uint16_t *words, int mins) {
+    const __m512i at = _mm512_loadu_si512(words);
+    __m512i x[4];
+    for (int r = 0; r < 4; r++) x[r] = _mm512_maskz_permutex2var_epi16(0x11111111u << r, ends[r][0], at, ends[r][1]);
+    __m512i all = _mm512_or_si512(_mm512_ternarylogic_epi64(x[0], x[1], x[2], 0xFE), x[3]);
+    vf s = _mm512_cvtph_ps(_mm512_castsi512_si256(all)), m = mins ? _mm512_cvtph_ps(_mm512_extracti64x4_epi64(all, 1)) : v_zero();
+    return (s128){{s, s}, {m, m}};
+}
+
+/* --- blocks of 256 ---------------------------------------------------------------------------------------------------- */
+
+EQ_INLINE __m512i q_rows(const uint8_t *const *b, int at) { /* 16 bytes of each row */
+    __m512i x = q_each(b[0] + at);
+    x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)(b[1] + at)));
+    x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)(b[2] + at)));
+    return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)(b[3] + at)));
+}
+EQ_INLINE vf q_over(__m128 rows) { return _mm512_broadcast_f32x4(rows); }
+EQ_INLINE vf q_halves(const uint8_t *const *b, int at) { /* a half of each row */
+    uint16_t h[4];
+    for (int r = 0; r < 4; r++) memcpy(&h[r], b[r] + at, 2);
+    return q_over(_mm_cvtph_ps(_mm_set_epi16(0, 0, 0, 0, (short)h[3], (short)h[2], (short)h[1], (short)h[0])));
+}
+EQ_INLINE void q_two_halves(__m128i pairs, b256 *h) { /* d and dmin of each row */
+    __m512 x = _mm512_castps256_ps512(_mm256_cvtph_ps(pairs));
+    const __m512i even = _mm512_set_epi32(6, 4, 2, 0, 6, 4, 2, 0, 6, 4, 2, 0, 6, 4, 2, 0);
+    h->d = _mm512_permutexvar_ps(even, x);
+    h->dmin = _mm512_sub_ps(v_zero(), _mm512_permutexvar_ps(_mm512_add_epi32(even, _mm512_set1_epi32(1)), x));
+}
+/* bytes first, first + step, ... of the lane of each row: as integers of four groups of four rows */
+EQ_INLINE __m512i q_turned(__m512i rows, int first, int step, int is_signed) {
+    const __m512i turn = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    const int none = is_signed ? 0x00808080 : (int)0x80808000, place = is_signed ? 24 : 0;
+    __m128i pick = _mm_set_epi32((first + 3 * step) << place | none, (first + 2 * step) << place | none,
+                                 (first + step) << place | none, first << place | none);
+    __m512i x = _mm512_permutexvar_epi32(turn, _mm512_shuffle_epi8(rows, _mm512_broadcast_i32x4(pick)));
+    return is_signed ? _mm512_srai_epi32(x, 24) : x;
+}
+EQ_INLINE __m512i q_over16(__m128i x) { return _mm512_broadcast_i32x4(x); }
+
+EQ_INLINE b256 q2_k_block(const uint8_t *const *b) { /* 16 bytes of nibbles; d and dmin are its last 4 */
+    const __m512i low = _mm512_set1_epi8(15), x = q_rows(b, 0);
+    uint32_t d[4];
+    b256 h = {_mm512_and_si512(x, low), _mm512_and_si512(_mm512_srli_epi16(x, 4), low), v_zero(), v_zero()};
+    for (int r = 0; r < 4; r++) memcpy(&d[r], b[r] + 80, 4);
+    q_two_halves(_mm_set_epi32((int)d[3], (int)d[2], (int)d[1], (int)d[0]), &h);
+    h.d = q_placed(h.d, 1.0f, 1.0f / 4, 1.0f / 16, 1.0f / 64);
+    return h;
+}
+EQ_INLINE b256 q3_k_block(const uint8_t *const *b) { /* 8 bytes of nibbles, 4 of pairs, d */
+    const __m512i x = q_rows(b, 94);
+    __m512i low = _mm512_shuffle_epi8(x, q_over16(_mm_set_epi8(9, 8, 7, 6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2)));
+    __m512i high = _mm512_shuffle_epi8(x, _mm512_set1_epi32(0x0D0C0B0A));
+    low = _mm512_and_si512(_mm512_srlv_epi64(low, q_over16(_mm_set_epi64x(4, 0))), _mm512_set1_epi8(15));
+    high = _mm512_rolv_epi32(high, q_over16(_mm_set_epi32(30, 0, 2, 4))); /* what comes from other bytes is not under the mask */
+    low = _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(48), 0xF8);
+    return (b256){_mm512_sub_epi8(low, _mm512_set1_epi8(32)), low, q_halves(b, 108), v_zero()};
+}
+EQ_INLINE b256 q5_k_block(const uint8_t *const *b) { /* d, dmin, then 8 scales and 8 mins in 12 bytes */
+    const __m512i x = q_rows(b, 0);
+    __m512i low = _mm512_shuffle_epi8(x, q_over16(_mm_set_epi8(15, 14, 13, 12, 11, 10, 9, 8, 15, 14, 13, 12, 7, 6, 5, 4)));
+    __m512i high = _mm512_shuffle_epi8(x, q_over16(_mm_set_epi8(11, 10, 9, 8, -1, -1, -1, -1, 7, 6, 5, 4, -1, -1, -1, -1)));
+    low = _mm512_and_si512(_mm512_srlv_epi32(low, q_over16(_mm_set_epi32(4, 0, 0, 0))),
+                           q_over16(_mm_set_epi32(0x0F0F0F0F, 0x3F3F3F3F, 0x0F0F0F0F, 0x3F3F3F3F)));
+    low = _mm512_ternarylogic_epi32(low, _mm512_srli_epi32(high, 2), _mm512_set1_epi8(48), 0xF8); /* low | (high & 48) */
+    b256 h = {low, _mm512_bsrli_epi128(low, 8), v_zero(), v_zero()};
+    const __m512i heads = _mm512_set_epi32(12, 8, 4, 0, 12, 8, 4, 0, 12, 8, 4, 0, 12, 8, 4, 0);
+    q_two_halves(_mm512_castsi512_si128(_mm512_permutexvar_epi32(heads, x)), &h);
+    return h;
+}
+EQ_INLINE b256 q4_k_block(const uint8_t *const *b) { /* the same */
+    b256 h = q5_k_block(b);
+    h.d = q_placed(h.d, 1.0f, 1.0f / 16, 1.0f, 1.0f / 16);
+    return h;
+}
+EQ_INLINE b256 q6_k_block(const uint8_t *const *b) {
+    __m512i s = q_rows(b, 192);
+    return (b256){s, s, q_halves(b, 208), v_zero()};
+}
+EQ_INLINE b256 iq4_xs_block(const uint8_t *const *b) { /* d, 8 pairs, 8 nibbles */
+    const __m512i x = q_rows(b, 0), fours = _mm512_set1_epi32(0x00040000);
+    __m512i low = _mm512_shuffle_epi8(x, q_over16(_mm_set_epi8(-1, 7, -1, 7, -1, 6, -1, 6, -1, 5, -1, 5, -1, 4, -1, 4)));
+    __m512i high = _mm512_srlv_epi16(_mm512_shuffle_epi8(x, _mm512_set1_epi16(0x0302)),
+                                     q_over16(_mm_set_epi16(14, 12, 10, 8, 6, 4, 2, 0)));
+    low = _mm512_and_si512(_mm512_srlv_epi16(low, fours), _mm512_set1_epi16(15));
+    low = _mm512_ternarylogic_epi32(low, _mm512_slli_epi16(high, 4), _mm512_set1_epi16(48), 0xF8);
+    low = _mm512_sub_epi16(low, _mm512_set1_epi16(32));
+    return (b256){_mm512_packs_epi16(low, low), low, q_halves(b, 0), v_zero()};
+}
+/* Scales and mins of half a block. */
+EQ_INLINE s128 q_scales(b256 h, int half, int halves, int mins) {
+    s128 out;
+    for (int i = 0; i < 1 + halves; i++) {
+        const int first = halves ? 8 * half + i : 4 * half, step = 1 + halves;
+        out.s[i] = v_mul(_mm512_cvtepi32_ps(q_turned(h.s, first, step, !mins)), h.d); /* with mins no scale is negative */
+        out.m[i] = mins ? v_mul(_mm512_cvtepi32_ps(q_turned(h.m, first, step, 0)), h.dmin) : v_zero();
+    }
+    return out;
+}
