@@ -17,16 +17,14 @@ EQ_HEADS(q4_0, 18, 8);
 EQ_HEADS(q4_1, 20, 16);
 EQ_HEADS(q5_0, 22, 24);
 EQ_HEADS(q5_1, 24, 32);
-EQ_HEADS(q8_0, 34, 64);
-/* 16 bytes of each block, from byte `at` on: nibbles, or weights */
+EQ_HEADS(q8_0, 34, 68);
+/* 16 bytes of each block, from byte `at` on: nibbles */
 #define EQ_RUN(at, second) EQ_NEXT(at, second), EQ_NEXT(at + 4, second), EQ_NEXT(at + 8, second), EQ_NEXT(at + 12, second)
 #define EQ_BYTES(name, bytes, at, second) static const uint16_t name[32] = {EQ_EACH(EQ_RUN, bytes, at, second)}
 EQ_BYTES(q4_0_nibbles, 18, 2, 8);
 EQ_BYTES(q4_1_nibbles, 20, 4, 16);
 EQ_BYTES(q5_0_nibbles, 22, 6, 24);
 EQ_BYTES(q5_1_nibbles, 24, 8, 32);
-EQ_BYTES(q8_0_first, 34, 2, 64);
-EQ_BYTES(q8_0_last, 34, 2, 56); /* loaded 16 bytes later */
 /* 4 bytes of each block over and over: its fifth bits */
 #define EQ_FIFTH(at, second) EQ_NEXT(at, second), EQ_NEXT(at, second), EQ_NEXT(at, second), EQ_NEXT(at, second)
 #define EQ_BITS(name, bytes, at, second) static const uint16_t name[32] = {EQ_EACH(EQ_FIFTH, bytes, at, second)}
@@ -54,7 +52,7 @@ EQ_FOUR_BLOCKS(q4_0, 18, 8, 0)
 EQ_FOUR_BLOCKS(q4_1, 20, 16, 1)
 EQ_FOUR_BLOCKS(q5_0, 22, 24, 0)
 EQ_FOUR_BLOCKS(q5_1, 24, 32, 1)
-EQ_FOUR_BLOCKS(q8_0, 34, 64, 0)
+EQ_FOUR_BLOCKS(q8_0, 34, 68, 0)
 #undef EQ_FOUR_BLOCKS
 #define iq4_nl_heads q4_0_heads
 
@@ -78,11 +76,8 @@ EQ_INLINE b128 q5_1_part(const uint8_t *b, int blocks) {
     q5_1_begin(b, blocks, ends);
     return q_add_bits(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_bits));
 }
-EQ_INLINE b128 q8_0_part(const uint8_t *b, int blocks) {
-    __m512i first[2], last[2];
-    q8_0_begin(b, blocks, first);
-    q_begin(b + 16, blocks * 34 - 16, 56, blocks == 4, last);
-    return q_biased(q_words(first, q8_0_first), q_words(last, q8_0_last));
+EQ_INLINE b128 q8_0_part(const uint8_t *b, int blocks) { /* wide loads that cross lines would wait longer for memory */
+    return q_biased(q_gather(b + 2, 34, blocks), q_gather(b + 18, 34, blocks));
 }
 EQ_INLINE b128 iq4_nl_part(const uint8_t *b, int blocks) {
     __m512i ends[2];

@@ -5,26 +5,48 @@
 #define EQ_MEET 8
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
-/* Step s of four rows, whose blocks are at b: `blocks` blocks of 32, or half of one of 256 with these scales. */
+/* What four rows' sums of each part of the groups add to a token's. */
+EQ_INLINE vf meet_sums(const eq_layout f, __m512i (*sums)[4], const s128 *scale, const int8_t *record, vf acc) {
+    vf xs = x_floats(record, X_SCALE);
+    EQ_UNROLL
+    for (int h = 0; h < 1 + f.halves; h++) {
+        const int part = 64 * (f.halves ? h : 2);
+        __m512i sum = q_four_rows(sums[h][0], sums[h][1], sums[h][2], sums[h][3]);
+        if (f.offset) sum = q_less(sum, x_ints(record, X_INTS + part), f.offset);
+        acc = v_fma(i_float(sum), v_mul(scale->s[h], xs), acc);
+        if (f.mins) acc = v_fma(scale->m[h], x_floats(record, X_SUMS + part), acc);
+    }
+    return acc;
+}
+
+/* A step of four rows, whose blocks are at b: `blocks` blocks of 32, or half of one of 256 with these scales. */
 EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int half, const int blocks, const b256 *scales,
                          const int8_t *const *x, int64_t at, const int count, vf *acc) {
+    const int part = f.groups == 1 ? blocks : half, parts = 2 - f.halves;
+    __m512i sums[2][4];
     b128 w[4];
-    for (int r = 0; r < 4; r++) w[r] = f.part(b[r], f.groups == 1 ? blocks : half);
+    for (int r = 0; r < 4; r++) {
+        const uint8_t *block = b[r];
+        if (count == 1) EQ_FORGET(block); /* row by row: less waits for memory at a time */
+        w[r] = f.part(block, part);
+        for (int h = 0; h < 1 + f.halves && count == 1; h++) {
+            sums[h][r] = q_sums(w[r], x[0] + at, h, parts);
+            EQ_HOLD(sums[h][r]);
+        }
+    }
     s128 scale = f.groups == 1 ? f.heads(b, blocks) : q_scales(*scales, half, f.halves, f.mins);
+    if (count == 1) {
+        acc[0] = meet_sums(f, sums, &scale, x[0] + at, acc[0]);
+        return;
+    }
     EQ_UNROLL
     for (int t = 0; t < count; t++) {
         const int8_t *record = x[t] + at;
-        if (count > 1) EQ_FORGET(record); /* registers are for weights: activations are loaded where they are used */
-        vf xs = x_floats(record, X_SCALE);
+        EQ_FORGET(record); /* registers are for weights: activations are loaded where they are used */
         EQ_UNROLL
-        for (int h = 0; h < 1 + f.halves; h++) {
-            const int part = 64 * (f.halves ? h : 2), parts = 2 - f.halves;
-            __m512i sum = q_four_rows(q_sums(w[0], record, h, parts), q_sums(w[1], record, h, parts),
-                                      q_sums(w[2], record, h, parts), q_sums(w[3], record, h, parts));
-            if (f.offset) sum = q_less(sum, x_ints(record, X_INTS + part), f.offset);
-            acc[t] = v_fma(i_float(sum), v_mul(scale.s[h], xs), acc[t]);
-            if (f.mins) acc[t] = v_fma(scale.m[h], x_floats(record, X_SUMS + part), acc[t]);
-        }
+        for (int h = 0; h < 1 + f.halves; h++)
+            for (int r = 0; r < 4; r++) sums[h][r] = q_sums(w[r], record, h, parts);
+        acc[t] = meet_sums(f, sums, &scale, record, acc[t]);
     }
 }
 

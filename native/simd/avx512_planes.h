@@ -125,6 +125,13 @@ EQ_INLINE void q_begin(const uint8_t *p, int bytes, int second, int whole, __m51
     __mmask32 a = words < 32 ? (1u << words) - 1 : ~0u, b = more <= 0 ? 0 : more < 32 ? (1u << more) - 1 : ~0u;
     ends[0] = _mm512_maskz_loadu_epi16(a, p), ends[1] = _mm512_maskz_loadu_epi16(b, p + second);
 }
+EQ_INLINE __m512i q_gather(const uint8_t *p, int64_t bytes, int blocks) { /* 16 bytes of each; for a missing one the last's */
+    int64_t b = blocks > 1 ? bytes : 0, c = blocks > 2 ? 2 * bytes : b, d = blocks > 3 ? 3 * bytes : c;
+    __m512i x = q_each(p);
+    x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)(p + b)));
+    x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)(p + c)));
+    return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)(p + d)));
+}
 /* Scales, and what follows them: `words` says where they are in a row's ends, once for each row. */
 EQ_INLINE s128 q_heads(__m512i (*ends)[2], const uint16_t *words, int mins) {
     const __m512i at = _mm512_loadu_si512(words);
