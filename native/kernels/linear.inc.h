@@ -1,5 +1,6 @@
-/* Linear layers on quantized weights. Integer dots of 32 weights with rounded activations are exact; floats are summed
- * in the order of k, the same for every token, so that one token and sixteen give the same bits.
+/* Linear layers on quantized weights (float weights: floats.inc.h). Integer dots of 32 weights with rounded activations
+ * are exact; floats are summed in the order of k, the same for every token, so that one token and sixteen give the same
+ * bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks: here, and faster where a
  *         vocabulary allows it in quads.inc.h (blocks of 32) and blocks.inc.h (blocks of 256).
@@ -157,57 +158,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
 #else
 #define packed_linear panel_linear
 #endif
-
-/* --- float weights --------------------------------------------------------------------------------------------- */
-
-EQ_INLINE vf f32_load(const void *p, int64_t i) { return v_load((const float *)p + i); }
-EQ_INLINE vf f16_load(const void *p, int64_t i) { return v_load_half((const uint16_t *)p + i); }
-EQ_INLINE vf bf16_load(const void *p, int64_t i) { return v_load_bf16((const uint16_t *)p + i); }
-EQ_INLINE float f32_one(const void *p, int64_t i) { return ((const float *)p)[i]; }
-EQ_INLINE float f16_one(const void *p, int64_t i) { return v_half((const uint8_t *)p + 2 * i); }
-EQ_INLINE float bf16_one(const void *p, int64_t i) { return eq_bf16(((const uint16_t *)p)[i]); }
-
-EQ_INLINE void float_block(vf (*load)(const void *, int64_t), float (*one)(const void *, int64_t), int bytes,
-                           const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first, const int count,
-                           float *tile) {
-    int64_t n = w->cols, i = 0;
-    vf acc[4][4];
-    float rest[4][4];
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) acc[r][t] = v_zero(), rest[r][t] = 0.0f;
-    const char *data = (const char *)w->data + row * n * bytes;
-    const float *x = a->x + (int64_t)first * n;
-    for (; i + EQ_VL <= n; i += EQ_VL) {
-        vf v[4];
-        for (int r = 0; r < rows; r++) v[r] = load(data + r * n * bytes, i);
-        for (int t = 0; t < count; t++) {
-            vf y = v_load(x + t * n + i);
-            for (int r = 0; r < rows; r++) acc[r][t] = v_fma(v[r], y, acc[r][t]);
-        }
-    }
-    for (; i < n; i++)
-        for (int r = 0; r < rows; r++)
-            for (int t = 0; t < count; t++) rest[r][t] += one(data + r * n * bytes, i) * x[t * n + i];
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) tile[r * (int64_t)a->tokens + first + t] = v_sum(acc[r][t]) + rest[r][t];
-}
-
-EQ_INLINE void float_linear(vf (*load)(const void *, int64_t), float (*one)(const void *, int64_t), int bytes,
-                            const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
-    for (int64_t row = row0; row < row1;) {
-        int rows = row1 - row >= 4 ? 4 : 1;
-        float *out = tile + (row - row0) * a->tokens;
-        for (int t = 0; t < a->tokens;) {
-            int left = a->tokens - t, count = left >= 4 ? 4 : 1;
-            if (rows == 4 && count == 4) float_block(load, one, bytes, w, a, row, 4, t, 4, out);
-            else if (rows == 4) float_block(load, one, bytes, w, a, row, 4, t, 1, out);
-            else if (count == 4) float_block(load, one, bytes, w, a, row, 1, t, 4, out);
-            else float_block(load, one, bytes, w, a, row, 1, t, 1, out);
-            t += count;
-        }
-        row += rows;
-    }
-}
+#include "kernels/floats.inc.h"
 
 /* --- rounding of activations --------------------------------------------------------------------------------- */
 
@@ -296,23 +247,12 @@ static void any_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1
 static void any_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
     packed_linear(any_layout(w->type), w, a, r0, r1, tile, scratch);
 }
-#define EQ_DEFINE(name, bytes)                                                                                        \
-    static void name##_linear(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        (void)scratch;                                                                                                \
-        float_linear(name##_load, name##_one, bytes, w, a, r0, r1, tile);                                             \
-    }
-EQ_DEFINE(f32, 4)
-EQ_DEFINE(f16, 2)
-EQ_DEFINE(bf16, 2)
-#undef EQ_DEFINE
 
 static eq_linear_fn linear(int32_t type, int32_t packed) {
     switch (type) {
 #define EQ_CASE(id, name) \
     case id: return packed ? name##_panel : name##_rows;
-        case 0: return f32_linear;
-        case 1: return f16_linear;
-        case 30: return bf16_linear;
+        EQ_CASE(0, f32) EQ_CASE(1, f16) EQ_CASE(30, bf16)
         EQ_CASE(2, q4_0) EQ_CASE(3, q4_1) EQ_CASE(6, q5_0) EQ_CASE(7, q5_1) EQ_CASE(8, q8_0)
         EQ_CASE(10, q2_k) EQ_CASE(11, q3_k) EQ_CASE(12, q4_k) EQ_CASE(13, q5_k) EQ_CASE(14, q6_k)
         EQ_CASE(20, iq4_nl) EQ_CASE(23, iq4_xs)

@@ -4,6 +4,8 @@
 #define EQ_MR 4
 #define EQ_QB 4
 #define EQ_SUMS 8
+#define EQ_FLOATS_ROWS 2   /* kernels/floats.inc.h: 12 sums */
+#define EQ_FLOATS_TOKENS 6
 
 typedef __m256 vf;
 typedef __m256i vi; /* integer sums */

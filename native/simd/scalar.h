@@ -4,6 +4,8 @@
 #define EQ_MR 2
 #define EQ_QB 1
 #define EQ_SUMS 32
+#define EQ_FLOATS_ROWS 2
+#define EQ_FLOATS_TOKENS 4
 
 typedef float vf;
 typedef int32_t vi;

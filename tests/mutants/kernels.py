@@ -184,17 +184,6 @@ ROWS: list[Mutant] = [
         ("rows_block", "v_sum(acc[r][t]) +", "v_sum(acc[r][t]) * (count == 4 ? 1.0000002f : 1.0f) +",
          "four tokens rounded otherwise than one"),
     ),
-    *avx2("linear.inc.h", "test_linear and (F32 or F16)")(
-        ("f32_load", "+ i", "+ (i & ~8)", "every other vector"),
-        ("f32_one", "[i]", "[i - 1]", "last weights"),
-        ("f16_load", "+ i", "+ (i & ~8)", "every other vector"),
-        ("f16_one", "2 * i", "2 * i - 2", "last weights"),
-        ("bf16_load", "+ i", "+ (i & ~8)", "every other vector"),
-        ("bf16_one", "[i]", "[i - 1]", "last weights"),
-        ("float_block", "+ rest[r][t]", "+ rest[r][0]", "rest of the first token for all"),
-        ("float_block", "row * n * bytes", "row * (n & ~7) * bytes", "rows of odd width"),
-        ("float_linear", "row, 4, t, 1, out)", "row, 3, t, 1, out)", "fourth row of single tokens"),
-    ),
     *avx2("linear.inc.h", "test_linear")(
         ("linear", "EQ_CASE(20, iq4_nl) EQ_CASE(23, iq4_xs)", "EQ_CASE(20, iq4_xs) EQ_CASE(23, iq4_nl)",
          "kernels of two formats swapped"),
