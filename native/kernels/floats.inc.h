@@ -1,8 +1,8 @@
 /* Linear layers on float weights: multiply-adds of float32, nothing is rounded.
  *
  * rows:   up to 16 tokens. A lane sums every EQ_VL-th product in the order of k, the same for one token and sixteen.
- * panel:  more tokens. Weights are turned once for all tokens, so that rows lie in lanes; activations, one number for all
- *         lanes, are read as they are. A sum is one chain of multiply-adds per EQ_FLOATS_K weights. */
+ * panel:  more tokens. Weights are turned once for all tokens, so that rows lie in lanes; activations, one number for
+ *         all lanes, are read as they are. A sum is one chain of multiply-adds per EQ_FLOATS_K weights. */
 
 #ifndef EQ_FLOATS_ROWS
 #define EQ_FLOATS_ROWS 3   /* vectors of rows of the microkernel */
@@ -29,10 +29,10 @@ EQ_INLINE vf floats_load(const eq_floats f, const char *p, int64_t n) { /* n wei
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 
-/* `rows` rows with `count` tokens from `first`. Where a vector is less than a line of the cache, the rows that come next are
- * asked for in the order of memory, a part of them by each batch of tokens; whole lines are foreseen by hardware. */
-EQ_INLINE void floats_block(const eq_floats f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
-                            const int count, float *tile) {
+/* `rows` rows with `count` tokens from `first`. Where a vector is less than a line of the cache, the rows that come next
+ * are asked for in the order of memory, a part of them by each batch of tokens; whole lines are foreseen by hardware. */
+EQ_INLINE void floats_block(const eq_floats f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows,
+                            int first, const int count, float *tile) {
     const int64_t n = w->cols, stride = n * f.bytes, all = rows * stride, parts = (a->tokens + count - 1) / count;
     const char *data = (const char *)w->data + row * stride;
     const char *next = data + (all > EQ_AHEAD ? all : EQ_AHEAD) + first / count * (all / parts);
@@ -61,7 +61,8 @@ EQ_INLINE void floats_block(const eq_floats f, const eq_tensor *w, const eq_act 
         for (int t = 0; t < count; t++) tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]);
 }
 
-EQ_INLINE void floats_rows(const eq_floats f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+EQ_INLINE void floats_rows(const eq_floats f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1,
+                           float *tile) {
     for (int64_t row = row0; row < row1;) {
         const int rows = row1 - row >= EQ_ROWS ? EQ_ROWS : 1;
         float *out = tile + (row - row0) * a->tokens;
@@ -78,7 +79,7 @@ EQ_INLINE void floats_rows(const eq_floats f, const eq_tensor *w, const eq_act *
     }
 }
 
-/* --- panel ---------------------------------------------------------------------------------------------------------- */
+/* --- panel -------------------------------------------------------------------------------------------------------- */
 
 enum {
     FLOATS_PANEL = EQ_FLOATS_ROWS * EQ_VL, /* rows */
@@ -110,8 +111,8 @@ EQ_INLINE void floats_unpack(const eq_floats f, const eq_tensor *w, int64_t row,
 }
 
 /* `vectors` vectors of the panel's rows with `count` tokens x, of each of which `steps` numbers are taken. */
-EQ_INLINE void floats_micro(const eq_floats_panel *p, const int vectors, const int count, int64_t steps, const float *const *x,
-                            int first, float (*c)[FLOATS_PANEL]) {
+EQ_INLINE void floats_micro(const eq_floats_panel *p, const int vectors, const int count, int64_t steps,
+                            const float *const *x, int first, float (*c)[FLOATS_PANEL]) {
     vf acc[EQ_FLOATS_TOKENS][EQ_FLOATS_ROWS];
     for (int t = 0; t < count; t++)
         for (int v = 0; v < vectors; v++) acc[t][v] = v_zero();
@@ -142,8 +143,8 @@ EQ_INLINE void floats_out(const eq_floats_panel *p, int rows, int count, float *
         }
 }
 
-EQ_INLINE void floats_panel(const eq_floats f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile,
-                            void *scratch) {
+EQ_INLINE void floats_panel(const eq_floats f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1,
+                            float *tile, void *scratch) {
     eq_floats_panel *p = scratch;
     const int64_t to = a->tokens, n = w->cols;
     if (to < FLOATS_FEW) {
@@ -153,7 +154,8 @@ EQ_INLINE void floats_panel(const eq_floats f, const eq_tensor *w, const eq_act 
     for (int64_t turn = 0; turn < to; turn += FLOATS_TURN)
         for (int64_t row = row0; row < row1; row += FLOATS_PANEL) {
             const int rows = (int)(row1 - row < FLOATS_PANEL ? row1 - row : FLOATS_PANEL);
-            const int count = (int)(to - turn < FLOATS_TURN ? to - turn : FLOATS_TURN), vectors = (rows + EQ_VL - 1) / EQ_VL;
+            const int count = (int)(to - turn < FLOATS_TURN ? to - turn : FLOATS_TURN);
+            const int vectors = (rows + EQ_VL - 1) / EQ_VL;
             for (int64_t k0 = 0; k0 < n; k0 += EQ_FLOATS_K) {
                 const int64_t k1 = k0 + EQ_FLOATS_K < n ? k0 + EQ_FLOATS_K : n;
                 floats_unpack(f, w, row, rows, k0, k1, p);

@@ -1,7 +1,9 @@
 /* The vector vocabulary for AVX2 with FMA and F16C: 8 floats, 32 weights as bytes. */
 #define EQ_VL 8
 #define EQ_NV 2
+#ifndef EQ_OWN_DOTS
 #define EQ_MR 4
+#endif
 #define EQ_QB 4
 #define EQ_SUMS 8
 #define EQ_FLOATS_ROWS 2   /* kernels/floats.inc.h: 12 sums */
@@ -141,8 +143,11 @@ EQ_INLINE __m256i w_even(w32 w) {
     return _mm256_sub_epi16(_mm256_and_si256(w.b, _mm256_set1_epi16(0xFF)), _mm256_set1_epi16((short)w.more));
 }
 EQ_INLINE __m256i w_odd(w32 w) { return _mm256_sub_epi16(_mm256_srli_epi16(w.b, 8), _mm256_set1_epi16((short)w.more)); }
+#ifndef EQ_OWN_DOTS
+EQ_INLINE __m256i m_dot(__m256i sums, __m256i a, __m256i b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
+#endif
 EQ_INLINE __m256i w_dot(w32 w, const int16_t *x) { /* lanes 0 to 3: of the first 16 */
-    return _mm256_add_epi32(_mm256_madd_epi16(w_even(w), m_load(x)), _mm256_madd_epi16(w_odd(w), m_load(x + 16)));
+    return m_dot(_mm256_madd_epi16(w_even(w), m_load(x)), w_odd(w), m_load(x + 16));
 }
 EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(w_dot(w, x)), scale, acc);
@@ -264,13 +269,7 @@ EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sum
              _mm256_add_epi32(_mm256_madd_epi16(l[0], l[0]), _mm256_madd_epi16(l[1], l[1])), sums);
 }
 
-/* Packed: 4 activations of each of 8 tokens times 4 weights. There is no dot product of bytes: pairs of products are added
- * as int16 first. Weights of up to 6 bits are unsigned, and so small that several such pairs fit; those of 8 bits, for
- * which not even one does, are int16 as their activations are. */
-#define EQ_STORED(offset) ((offset) == 128 ? 0 : (offset))
-#define EQ_WORDS(bits) ((bits) == 8)
-#define EQ_INT16_SUMS 1
-typedef __m256i vp;
+/* --- packed: 4 activations of each of 8 tokens times 4 weights --------------------------------------------------- */
 EQ_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
 EQ_INLINE vi i_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 EQ_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
@@ -281,6 +280,14 @@ EQ_INLINE vw x_four(const uint8_t *w) {
     return _mm256_set1_epi32(four);
 }
 EQ_INLINE vf i_float(vi x) { return _mm256_cvtepi32_ps(x); }
+
+#ifndef EQ_OWN_DOTS
+/* There is no dot product of bytes: pairs of products are added as int16 first. Weights of up to 6 bits are unsigned, and
+ * so small that several such pairs fit; those of 8 bits, for which not even one does, are int16 as their activations are. */
+#define EQ_STORED(offset) ((offset) == 128 ? 0 : (offset))
+#define EQ_WORDS(bits) ((bits) == 8)
+#define EQ_INT16_SUMS 1
+typedef __m256i vp;
 EQ_INLINE vp p_products(vw w, vx x) { return _mm256_maddubs_epi16(w, x); }
 EQ_INLINE vp p_add(vp a, vp b) { return _mm256_add_epi16(a, b); }
 EQ_INLINE vi i_widen(vi acc, vp x) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, _mm256_set1_epi16(1))); }
@@ -307,3 +314,4 @@ EQ_INLINE void x_words(const int8_t *high, const int8_t *low, int16_t *first, in
     _mm256_storeu_si256((__m256i *)first, x0);
     _mm256_storeu_si256((__m256i *)second, x1);
 }
+#endif
