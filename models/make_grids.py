@@ -78,13 +78,13 @@ def c_source() -> str:
     lines = [
         *(f"// {line}" for line in NOTICE), "//",
         "// Codebooks of the IQ formats. An entry holds one vector, element i in byte i (low byte first):",
-        "// 8 elements in 64 bits, 4 in 32; those of IQ1_S (and IQ1_M) are signed bytes -1, 0, 1.",
+        "// 8 elements in 64 bits, 4 in 32; those of IQ1_S (and IQ1_M), -1, 0 and 1, are kept as 0, 1 and 2.",
         "// eq_even_signs completes a sign code of 7 bits with the eighth that makes the number of set bits",
         "// even. iquants.c defines the tables.", "",
         "#ifndef EQ_GRIDS_GEN_H", "#define EQ_GRIDS_GEN_H", "", "#include <stdint.h>", "",
     ]  # fmt: skip
     for name in GRIDS:
-        vectors = grid(name)
+        vectors = grid(name) - min(0, *levels(name))
         n, width = vectors.shape
         raw = vectors.astype(np.int8).tobytes()
         numbers = [int.from_bytes(raw[i * width : (i + 1) * width], "little") for i in range(n)]
