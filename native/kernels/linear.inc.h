@@ -11,8 +11,10 @@ typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
 typedef w128 (*eq_quad_fn)(const uint8_t *p, int blocks, vf *d, vf *m);
 typedef b128 (*eq_part_fn)(const uint8_t *block, int half);
 typedef float (*eq_integers_fn)(const uint8_t *block, s256 *s, vf *m);
+typedef float (*eq_codes_fn)(const uint8_t *block, codes256 *c, s256 *s);
+typedef b128 (*eq_vectors_fn)(const codes256 *c, int half);
 #else
-typedef void *eq_quad_fn, *eq_part_fn, *eq_integers_fn;
+typedef void *eq_quad_fn, *eq_part_fn, *eq_integers_fn, *eq_codes_fn, *eq_vectors_fn;
 #endif
 
 typedef struct { /* a format, known when the kernel is compiled */
@@ -27,6 +29,8 @@ typedef struct { /* a format, known when the kernel is compiled */
     eq_quad_fn quads;        /* weights of four blocks of 32, where the vocabulary has EQ_QUAD_WORDS */
     eq_part_fn part;         /* there too: weights of half a block of 256, without scales, */
     eq_integers_fn integers; /* and its scales */
+    eq_codes_fn codes;       /* there too: what the codebooks say of a block, and its scales; */
+    eq_vectors_fn vectors;   /* weights of half of it */
 } eq_layout;
 
 #ifndef EQ_OWN_SCALES /* the scales of a block of 256 times those of the activations */
@@ -139,8 +143,10 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
 
 #ifdef EQ_QUAD_WORDS
 #include "kernels/blocks.inc.h"
+#include "kernels/codes.inc.h"
 #else
 #define blocks_block rows_block
+#define codes_block rows_block
 #endif
 #ifdef EQ_QUADS
 #include "kernels/quads.inc.h"
@@ -263,30 +269,38 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(q3_k, 8, 110, 1, 0, 4, 3, q3_k_scales) X(q4_k, 8, 144, 0, 1, 0, 4, k4_scales)                                    \
     X(q5_k, 8, 176, 0, 1, 0, 5, k4_scales) X(q6_k, 8, 210, 1, 0, 32, 6, q6_k_scales)                                   \
     X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)                       \
+    X(tq1_0, 8, 54, 0, 0, 1, 2, tq1_0_scales) X(tq2_0, 8, 66, 0, 0, 1, 2, tq2_0_scales)                                \
+    X(mxfp4, 1, 17, 0, 0, 12, 5, mxfp4_scales) X(nvfp4, 2, 36, 1, 0, 12, 5, nvfp4_scales)                              \
+    X(q1_0, 4, 18, 0, 0, 1, 2, q1_0_scales) X(q2_0, 2, 18, 0, 0, 1, 2, q2_0_scales)
+#define EQ_CODEBOOKS(X)                                                                                                \
     X(iq2_xxs, 8, 66, 0, 0, 43, 7, iq2_xxs_scales) X(iq2_xs, 8, 74, 1, 0, 43, 7, iq2_xs_scales)                        \
     X(iq2_s, 8, 82, 1, 0, 43, 7, iq2_s_scales) X(iq3_xxs, 8, 98, 0, 0, 62, 7, iq3_xxs_scales)                          \
     X(iq3_s, 8, 110, 0, 0, 15, 5, iq3_s_scales) X(iq1_s, 8, 50, 0, 0, 9, 5, iq1_s_scales)                              \
-    X(iq1_m, 8, 56, 1, 0, 9, 5, iq1_m_scales) X(tq1_0, 8, 54, 0, 0, 1, 2, tq1_0_scales)                                \
-    X(tq2_0, 8, 66, 0, 0, 1, 2, tq2_0_scales) X(mxfp4, 1, 17, 0, 0, 12, 5, mxfp4_scales)                               \
-    X(nvfp4, 2, 36, 1, 0, 12, 5, nvfp4_scales) X(q1_0, 4, 18, 0, 0, 1, 2, q1_0_scales)                                 \
-    X(q2_0, 2, 18, 0, 0, 1, 2, q2_0_scales)
+    X(iq1_m, 8, 56, 1, 0, 9, 5, iq1_m_scales)
 
 #ifdef EQ_QUAD_WORDS
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_quads, name##_part, name##_integers}
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_quads, name##_part, name##_integers, NULL, NULL}
+#define EQ_BOOK(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, name##_codes, name##_vectors}
 #else
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL}
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, NULL, NULL}
+#define EQ_BOOK EQ_LAYOUT
 #endif
-#define EQ_DEFINE(name, ...)                                                                                           \
+#define EQ_DEFINE(name, layout, block)                                                                                 \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
+        const eq_layout f = layout;                                                                                    \
         (void)scratch;                                                                                                 \
-        batches(f.groups < 8 ? quads_block : f.part ? blocks_block : rows_block, f, w, a, r0, r1, tile);                                    \
+        batches(block, f, w, a, r0, r1, tile);                                                                         \
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
+        const eq_layout f = layout;                                                                                    \
         packed_linear(f, w, a, r0, r1, tile, scratch);                                                                 \
     }
-EQ_FORMATS(EQ_DEFINE)
+#define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_LAYOUT(name, __VA_ARGS__), f.groups < 8 ? quads_block : blocks_block)
+EQ_FORMATS(EQ_EACH)
+#undef EQ_EACH
+#define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_BOOK(name, __VA_ARGS__), codes_block)
+EQ_CODEBOOKS(EQ_EACH)
+#undef EQ_EACH
 #undef EQ_DEFINE
 
 #define EQ_DEFINE(name, bytes)                                                                                        \

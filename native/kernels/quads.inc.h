@@ -197,13 +197,6 @@ EQ_INLINE w128 q2_0_quads(const uint8_t *p, int blocks, vf *d, vf *m) {
 #define q5_k_quads NULL
 #define q6_k_quads NULL
 #define iq4_xs_quads NULL
-#define iq2_xxs_quads NULL
-#define iq2_xs_quads NULL
-#define iq2_s_quads NULL
-#define iq3_xxs_quads NULL
-#define iq3_s_quads NULL
-#define iq1_s_quads NULL
-#define iq1_m_quads NULL
 #define tq1_0_quads NULL
 #define tq2_0_quads NULL
 #endif

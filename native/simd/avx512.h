@@ -267,6 +267,7 @@ EQ_INLINE vf q_dot(w128 w, x128 x) { return _mm512_cvtepi32_ps(q_sums(_mm512_set
 
 #include "simd/avx512_blocks.h"
 #include "simd/avx512_small.h"
+#include "simd/avx512_codes.h"
 
 EQ_INLINE float v_largest32(const float *x) { /* magnitude; NaN if one is not finite */
     const __m512i sign = _mm512_set1_epi32((int)0x80000000);

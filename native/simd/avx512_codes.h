@@ -1,0 +1,94 @@
+/* The vector vocabulary for AVX-512, continued: codebooks. Vectors are looked up as 16-bit codes (quant/grids.gen.h) in tables
+ * that pass through registers, 64 entries at a time. */
+
+typedef struct { /* of a block of 256, in the order of its weights */
+    __m512i codes[2]; /* of vectors of 8: all in the first; of vectors of 4: of either half */
+    __m512i more;     /* added to the codes of vectors of 8 where they are spread */
+    uint64_t minus[4]; /* signs of b128: first 16 of the first four groups, last 16 of them; of the other four */
+} codes256;
+
+EQ_INLINE __m512i c_64(const uint16_t *table, __m512i i) {
+    return _mm512_permutex2var_epi16(_mm512_loadu_si512(table), i, _mm512_loadu_si512(table + 32));
+}
+EQ_INLINE __m512i c_128(const uint16_t *table, __m512i i) {
+    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(64)), c_64(table, i), c_64(table + 64, i));
+}
+EQ_INLINE __m512i c_256(const uint16_t *table, __m512i i) {
+    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(128)), c_128(table, i), c_128(table + 128, i));
+}
+EQ_INLINE __m512i c_512(const uint16_t *table, __m512i i) {
+    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(256)), c_256(table, i), c_256(table + 256, i));
+}
+EQ_INLINE __m512i c_1024(const uint16_t *table, __m512i i) {
+    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(512)), c_512(table, i), c_512(table + 512, i));
+}
+EQ_INLINE __m512i c_2048(const uint16_t *table, __m512i i) {
+    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(1024)), c_1024(table, i), c_1024(table + 1024, i));
+}
+EQ_INLINE __m512i c_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p)); }
+
+/* 32 bytes of signs, in the order of the weights */
+EQ_INLINE void c_minus(__m256i signs, uint64_t *minus) {
+    const __m128i order = _mm_set_epi8(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0);
+    _mm256_storeu_si256((__m256i *)minus, _mm256_shuffle_epi8(signs, _mm256_broadcastsi128_si256(order)));
+}
+/* Bytes of 7 bits of signs, completed to an even number of them */
+EQ_INLINE __m256i c_even(__m256i signs) {
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i odd = _mm256_broadcastsi128_si256(_mm_set_epi8(0, -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0));
+    __m256i first = _mm256_shuffle_epi8(odd, _mm256_and_si256(signs, low));
+    __m256i last = _mm256_shuffle_epi8(odd, _mm256_and_si256(_mm256_srli_epi16(signs, 4), low));
+    return _mm256_ternarylogic_epi32(signs, first, last, 0x96); /* exclusive or of all */
+}
+/* Four fields of 7 bits in each 32, each into a byte */
+EQ_INLINE __m256i c_sevens(__m256i x) {
+    x = _mm256_ternarylogic_epi32(_mm256_set1_epi32(0x3FFF), x, _mm256_slli_epi32(x, 2), 0xCA); /* a ? b : c */
+    x = _mm256_ternarylogic_epi32(_mm256_set1_epi32(0x007F007F), x, _mm256_slli_epi32(x, 1), 0xCA);
+    return _mm256_and_si256(x, _mm256_set1_epi8(127));
+}
+EQ_INLINE s256 c_odd(__m128i numbers) { /* 2 n + 1 */
+    return _mm512_broadcast_i32x4(_mm_or_si128(_mm_add_epi8(numbers, numbers), _mm_set1_epi8(1)));
+}
+EQ_INLINE __m128i c_nibbles(__m128i words) { /* of the low byte of a word, into both */
+    return _mm_and_si128(_mm_or_si128(words, _mm_slli_epi16(words, 4)), _mm_set1_epi8(15));
+}
+
+/* Which codes belong to the words of b128's lanes: vectors of 8, whose codes are four words each; of 4, two words */
+EQ_INLINE __m512i c_eights(int begin) {
+    const __m128i lane = _mm_set_epi16(1, 1, 1, 1, 0, 0, 0, 0);
+    return _mm512_add_epi16(_mm512_broadcast_i32x4(lane), _mm512_add_epi16(_mm512_set1_epi16((short)begin),
+                            q_four(0, 0x00040004, 0x00080008, 0x000C000C)));
+}
+EQ_INLINE __m512i c_fours(int begin) {
+    const __m128i lane = _mm_set_epi16(3, 3, 2, 2, 1, 1, 0, 0);
+    return _mm512_add_epi16(_mm512_broadcast_i32x4(lane), _mm512_add_epi16(_mm512_set1_epi16((short)begin),
+                            q_four(0, 0x00080008, 0x00100010, 0x00180018)));
+}
+EQ_INLINE __m512i c_levels(__m512i codes, __m512i shifts, int mask, __m512i more, __m128i levels) {
+    codes = _mm512_and_si512(_mm512_srlv_epi16(codes, shifts), _mm512_set1_epi8((char)mask));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), _mm512_or_si512(codes, more));
+}
+EQ_INLINE __m512i c_signed(__m512i x, uint64_t minus) {
+    return _mm512_mask_sub_epi8(x, minus, _mm512_setzero_si512(), x);
+}
+/* half of a block: signed vectors of 8, ternary ones, signed vectors of 4 */
+EQ_INLINE b128 c_half8(const codes256 *c, int half, __m128i levels) {
+    const __m512i shifts = _mm512_broadcast_i32x4(_mm_set_epi16(6, 4, 2, 0, 6, 4, 2, 0)), none = _mm512_setzero_si512();
+    __m512i first = _mm512_permutexvar_epi16(c_eights(16 * half), c->codes[0]);
+    __m512i last = _mm512_permutexvar_epi16(c_eights(16 * half + 2), c->codes[0]);
+    return (b128){c_signed(c_levels(first, shifts, 3, none, levels), c->minus[2 * half]),
+                  c_signed(c_levels(last, shifts, 3, none, levels), c->minus[2 * half + 1])};
+}
+EQ_INLINE b128 c_half3(const codes256 *c, int half, __m128i levels) {
+    const __m512i shifts = _mm512_broadcast_i32x4(_mm_set_epi16(6, 4, 2, 0, 6, 4, 2, 0));
+    const __m512i first = c_eights(16 * half), last = c_eights(16 * half + 2);
+    return (b128){c_levels(_mm512_permutexvar_epi16(first, c->codes[0]), shifts, 3, _mm512_permutexvar_epi16(first, c->more), levels),
+                  c_levels(_mm512_permutexvar_epi16(last, c->codes[0]), shifts, 3, _mm512_permutexvar_epi16(last, c->more), levels)};
+}
+EQ_INLINE b128 c_half4(const codes256 *c, int half, __m128i levels) {
+    const __m512i shifts = _mm512_set1_epi32(0x00040000), none = _mm512_setzero_si512();
+    __m512i first = _mm512_permutexvar_epi16(c_fours(0), c->codes[half]);
+    __m512i last = _mm512_permutexvar_epi16(c_fours(4), c->codes[half]);
+    return (b128){c_signed(c_levels(first, shifts, 7, none, levels), c->minus[2 * half]),
+                  c_signed(c_levels(last, shifts, 7, none, levels), c->minus[2 * half + 1])};
+}
