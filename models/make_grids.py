@@ -98,7 +98,8 @@ def c_source() -> str:
         raw = vectors.astype(np.int8).tobytes()
         numbers = [int.from_bytes(raw[i * width : (i + 1) * width], "little") for i in range(n)]
         lines += c_table(f"uint{8 * width}_t", f"eq_grid_{name.lower()}", numbers, 2 * width, 32 // width)
-        lines += c_table("uint16_t", f"eq_codes_{name.lower()}", codes(name), 4, 16)
+        if n <= 512:
+            lines += c_table("uint16_t", f"eq_codes_{name.lower()}", codes(name), 4, 16)
     lines += c_table("uint8_t", "eq_even_signs", list(gguf.quants.IQ2_XXS.ksigns), 2, 16)
     return "\n".join([*lines, "#endif", ""])
 

@@ -58,12 +58,12 @@ EQ_INLINE float iq2_xs_codes(const uint8_t *b, codes256 *c, s256 *s) { /* 32 tim
 #define iq2_xs_vectors iq2_xxs_vectors
 
 EQ_INLINE float iq2_s_codes(const uint8_t *b, codes256 *c, s256 *s) { /* low bytes, signs, high pairs */
-    c->codes[0] = c_1024(eq_codes_iq2_s, _mm512_or_si512(c_bytes(b + 2), w_shl(w_pairs(b + 66), 8).a));
+    _mm512_storeu_si512(c->index, _mm512_or_si512(c_bytes(b + 2), w_shl(w_pairs(b + 66), 8).a));
     c_minus(_mm256_loadu_si256((const __m256i *)(b + 34)), c->minus);
     *s = iq2_numbers(b + 74);
     return v_half(b) * 0.125f;
 }
-#define iq2_s_vectors iq2_xxs_vectors
+EQ_INLINE b128 iq2_s_vectors(const codes256 *c, int half) { return c_half8_of(eq_grid_iq2_s, c, half); }
 
 EQ_INLINE float iq3_xxs_codes(const uint8_t *b, codes256 *c, s256 *s) { /* 64 bytes; 8 times 4 fields of 7 bits, 4 bits */
     __m256i words = _mm256_loadu_si256((const __m256i *)(b + 66));
@@ -94,22 +94,20 @@ EQ_INLINE float iq1_s_codes(const uint8_t *b, codes256 *c, s256 *s) { /* low byt
     __m512i high = _mm512_sllv_epi16(x, _mm512_set1_epi64(0x0000000200050008)); /* bits 3 to 11 end in bits 8 to 10 */
     high = _mm512_mask_srli_epi16(high, 0x88888888, x, 1);
     high = _mm512_and_si512(high, _mm512_set1_epi16(0x0700));
-    c->codes[0] = c_2048(eq_codes_iq1_s, _mm512_or_si512(c_bytes(b + 2), high));
-    c->more = _mm512_maskz_set1_epi16(_mm512_movepi16_mask(x), 0x0404);
+    _mm512_storeu_si512(c->index, _mm512_or_si512(c_bytes(b + 2), high));
+    c->more = c_eighth(_mm512_movepi16_mask(x));
     words = _mm_and_si128(_mm_srli_epi16(words, 12), _mm_set1_epi16(7));
     *s = c_odd(_mm_packus_epi16(words, words));
     return v_half(b) * 0.125f;
 }
-EQ_INLINE b128 iq1_s_vectors(const codes256 *c, int half) { /* 8 n + 1, 8 n - 1 */
-    return c_half3(c, half, _mm_set1_epi64x(0x0007FFF7000901F9));
-}
+EQ_INLINE b128 iq1_s_vectors(const codes256 *c, int half) { return c_half3_of(eq_grid_iq1_s, c, half); }
 
 EQ_INLINE float iq1_m_codes(const uint8_t *b, codes256 *c, s256 *s) { /* low bytes; nibbles of 3 high bits and a sign */
     __m512i x = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(b + 32)));
     x = _mm512_or_si512(x, _mm512_slli_epi32(x, 12));
     __m512i high = _mm512_slli_epi16(_mm512_and_si512(x, _mm512_set1_epi16(7)), 8);
-    c->codes[0] = c_2048(eq_codes_iq1_s, _mm512_or_si512(c_bytes(b), high));
-    c->more = _mm512_maskz_set1_epi16(_mm512_test_epi16_mask(x, _mm512_set1_epi16(8)), 0x0404);
+    _mm512_storeu_si512(c->index, _mm512_or_si512(c_bytes(b), high));
+    c->more = c_eighth(_mm512_test_epi16_mask(x, _mm512_set1_epi16(8)));
     *s = c_odd(_mm_set_epi64x((int64_t)iq1_m_bytes(u32(b + 52)), (int64_t)iq1_m_bytes(u32(b + 48))));
     return iq1_m_scale(b) * 0.125f;
 }

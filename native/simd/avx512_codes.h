@@ -1,9 +1,10 @@
 /* The vector vocabulary for AVX-512, continued: codebooks. Vectors are looked up as 16-bit codes (quant/grids.gen.h) in tables
- * that pass through registers, 64 entries at a time. */
+ * that pass through registers, 64 entries at a time; in large ones in memory. */
 
 typedef struct { /* of a block of 256, in the order of its weights */
     __m512i codes[2]; /* of vectors of 8: all in the first; of vectors of 4: of either half */
-    __m512i more;     /* added to the codes of vectors of 8 where they are spread */
+    __m512i more;     /* for ternary vectors of 8: what is added to them */
+    uint16_t index[32]; /* of vectors of 8 in a codebook that is too large for registers */
     uint64_t minus[4]; /* signs of b128: first 16 of the first four groups, last 16 of them; of the other four */
 } codes256;
 
@@ -14,16 +15,11 @@ EQ_INLINE __m512i c_128(const uint16_t *table, __m512i i) {
     return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(64)), c_64(table, i), c_64(table + 64, i));
 }
 EQ_INLINE __m512i c_256(const uint16_t *table, __m512i i) {
+    EQ_FORGET(table); /* or the table would be kept, in memory */
     return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(128)), c_128(table, i), c_128(table + 128, i));
 }
 EQ_INLINE __m512i c_512(const uint16_t *table, __m512i i) {
     return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(256)), c_256(table, i), c_256(table + 256, i));
-}
-EQ_INLINE __m512i c_1024(const uint16_t *table, __m512i i) {
-    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(512)), c_512(table, i), c_512(table + 512, i));
-}
-EQ_INLINE __m512i c_2048(const uint16_t *table, __m512i i) {
-    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(i, _mm512_set1_epi16(1024)), c_1024(table, i), c_1024(table + 1024, i));
 }
 EQ_INLINE __m512i c_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p)); }
 
@@ -53,6 +49,9 @@ EQ_INLINE __m128i c_nibbles(__m128i words) { /* of the low byte of a word, into 
     return _mm_and_si128(_mm_or_si128(words, _mm_slli_epi16(words, 4)), _mm_set1_epi8(15));
 }
 
+EQ_INLINE __m512i c_eighth(uint32_t down) { /* what ternary vectors are shifted by, and 8 less: they are 0, 8 or 16 */
+    return _mm512_mask_blend_epi16(down, _mm512_set1_epi8(-7), _mm512_set1_epi8(-9));
+}
 /* Which codes belong to the words of b128's lanes: vectors of 8, whose codes are four words each; of 4, two words */
 EQ_INLINE __m512i c_eights(int begin) {
     const __m128i lane = _mm_set_epi16(1, 1, 1, 1, 0, 0, 0, 0);
@@ -64,31 +63,44 @@ EQ_INLINE __m512i c_fours(int begin) {
     return _mm512_add_epi16(_mm512_broadcast_i32x4(lane), _mm512_add_epi16(_mm512_set1_epi16((short)begin),
                             q_four(0, 0x00080008, 0x00100010, 0x00180018)));
 }
-EQ_INLINE __m512i c_levels(__m512i codes, __m512i shifts, int mask, __m512i more, __m128i levels) {
+EQ_INLINE __m512i c_levels(__m512i codes, __m512i shifts, int mask, __m128i levels) {
     codes = _mm512_and_si512(_mm512_srlv_epi16(codes, shifts), _mm512_set1_epi8((char)mask));
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), _mm512_or_si512(codes, more));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), codes);
 }
 EQ_INLINE __m512i c_signed(__m512i x, uint64_t minus) {
     return _mm512_mask_sub_epi8(x, minus, _mm512_setzero_si512(), x);
 }
-/* half of a block: signed vectors of 8, ternary ones, signed vectors of 4 */
+EQ_INLINE __m128i c_pair(const uint64_t *grid, const uint16_t *i) {
+    __m128i x = _mm_loadl_epi64((const __m128i *)(grid + i[0]));
+    return _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(x), (const double *)(grid + i[1])));
+}
+EQ_INLINE __m512i c_vectors(const uint64_t *grid, const uint16_t *i) { /* of four groups */
+    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(c_pair(grid, i)), c_pair(grid, i + 4), 1);
+    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(c_pair(grid, i + 8)), c_pair(grid, i + 12), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+/* half of a block: signed vectors of 8, by code or from the codebook; ternary ones; signed vectors of 4 */
 EQ_INLINE b128 c_half8(const codes256 *c, int half, __m128i levels) {
-    const __m512i shifts = _mm512_broadcast_i32x4(_mm_set_epi16(6, 4, 2, 0, 6, 4, 2, 0)), none = _mm512_setzero_si512();
+    const __m512i shifts = _mm512_broadcast_i32x4(_mm_set_epi16(6, 4, 2, 0, 6, 4, 2, 0));
     __m512i first = _mm512_permutexvar_epi16(c_eights(16 * half), c->codes[0]);
     __m512i last = _mm512_permutexvar_epi16(c_eights(16 * half + 2), c->codes[0]);
-    return (b128){c_signed(c_levels(first, shifts, 3, none, levels), c->minus[2 * half]),
-                  c_signed(c_levels(last, shifts, 3, none, levels), c->minus[2 * half + 1])};
+    return (b128){c_signed(c_levels(first, shifts, 3, levels), c->minus[2 * half]),
+                  c_signed(c_levels(last, shifts, 3, levels), c->minus[2 * half + 1])};
 }
-EQ_INLINE b128 c_half3(const codes256 *c, int half, __m128i levels) {
-    const __m512i shifts = _mm512_broadcast_i32x4(_mm_set_epi16(6, 4, 2, 0, 6, 4, 2, 0));
-    const __m512i first = c_eights(16 * half), last = c_eights(16 * half + 2);
-    return (b128){c_levels(_mm512_permutexvar_epi16(first, c->codes[0]), shifts, 3, _mm512_permutexvar_epi16(first, c->more), levels),
-                  c_levels(_mm512_permutexvar_epi16(last, c->codes[0]), shifts, 3, _mm512_permutexvar_epi16(last, c->more), levels)};
+EQ_INLINE b128 c_half8_of(const uint64_t *grid, const codes256 *c, int half) {
+    return (b128){c_signed(c_vectors(grid, c->index + 16 * half), c->minus[2 * half]),
+                  c_signed(c_vectors(grid, c->index + 16 * half + 2), c->minus[2 * half + 1])};
+}
+EQ_INLINE b128 c_half3_of(const uint64_t *grid, const codes256 *c, int half) { /* 8 times, and what is added to all */
+    __m512i first = _mm512_permutexvar_epi16(c_eights(16 * half), c->more);
+    __m512i last = _mm512_permutexvar_epi16(c_eights(16 * half + 2), c->more);
+    return (b128){_mm512_add_epi8(_mm512_slli_epi16(c_vectors(grid, c->index + 16 * half), 3), first),
+                  _mm512_add_epi8(_mm512_slli_epi16(c_vectors(grid, c->index + 16 * half + 2), 3), last)};
 }
 EQ_INLINE b128 c_half4(const codes256 *c, int half, __m128i levels) {
-    const __m512i shifts = _mm512_set1_epi32(0x00040000), none = _mm512_setzero_si512();
+    const __m512i shifts = _mm512_set1_epi32(0x00040000);
     __m512i first = _mm512_permutexvar_epi16(c_fours(0), c->codes[half]);
     __m512i last = _mm512_permutexvar_epi16(c_fours(4), c->codes[half]);
-    return (b128){c_signed(c_levels(first, shifts, 7, none, levels), c->minus[2 * half]),
-                  c_signed(c_levels(last, shifts, 7, none, levels), c->minus[2 * half + 1])};
+    return (b128){c_signed(c_levels(first, shifts, 7, levels), c->minus[2 * half]),
+                  c_signed(c_levels(last, shifts, 7, levels), c->minus[2 * half + 1])};
 }
