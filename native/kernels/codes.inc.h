@@ -15,19 +15,22 @@ EQ_INLINE void codes_block(const eq_layout f, const eq_tensor *w, const eq_act *
             for (int64_t i = 0; i < f.block_bytes; i += 64) EQ_PREFETCH(data + (rows * b + r) * f.block_bytes + i + EQ_AHEAD);
             codes256 c;
             s256 s;
-            vi sum[EQ_BATCH];
+            vi sum[EQ_BATCH][2]; /* two, so that one can begin before the other ends */
             const float d = f.codes(data + r * stride + b * f.block_bytes, &c, &s);
-            for (int t = 0; t < count; t++) sum[t] = i_zero();
+            for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = i_zero();
             EQ_UNROLL
             for (int half = 0; half < 2; half++) {
                 b128 part = f.vectors(&c, half);
                 w128 v = f.halves ? q_times2(part, s, half) : q_times(part, s, half);
                 EQ_UNROLL
-                for (int t = 0; t < count; t++)
-                    sum[t] = q_sums(sum[t], v, a->quads + (2 * (at[t] + b) + half) * EQ_QUAD_BYTES);
+                for (int t = 0; t < count; t++) {
+                    const int8_t *x = a->quads + (2 * (at[t] + b) + half) * EQ_QUAD_BYTES;
+                    EQ_FORGET(x); /* or eight addresses would be kept, in memory */
+                    sum[t][count < 8 ? half : 0] = q_sums(sum[t][count < 8 ? half : 0], v, x);
+                }
             }
             for (int t = 0; t < count; t++)
-                acc[r][t] = v_fma(i_float(sum[t]), v_set(d * a->scale[8 * (at[t] + b)]), acc[r][t]);
+                acc[r][t] = v_fma(i_float(_mm512_add_epi32(sum[t][0], sum[t][1])), v_set(d * a->scale[8 * (at[t] + b)]), acc[r][t]);
         }
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]);

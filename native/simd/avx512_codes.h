@@ -52,20 +52,28 @@ EQ_INLINE __m128i c_nibbles(__m128i words) { /* of the low byte of a word, into 
 EQ_INLINE __m512i c_eighth(uint32_t down) { /* what ternary vectors are shifted by, and 8 less: they are 0, 8 or 16 */
     return _mm512_mask_blend_epi16(down, _mm512_set1_epi8(-7), _mm512_set1_epi8(-9));
 }
-/* Which codes belong to the words of b128's lanes: vectors of 8, whose codes are four words each; of 4, two words */
-EQ_INLINE __m512i c_eights(int begin) {
-    const __m128i lane = _mm_set_epi16(1, 1, 1, 1, 0, 0, 0, 0);
-    return _mm512_add_epi16(_mm512_broadcast_i32x4(lane), _mm512_add_epi16(_mm512_set1_epi16((short)begin),
-                            q_four(0, 0x00040004, 0x00080008, 0x000C000C)));
+/* Which codes belong to the words of b128's lanes, those of first and last in turn: vectors of 8, each for four words; of 4 in
+ * half of a block, each for two */
+#define EQ_EIGHT(n) n, n, n, n, n + 1, n + 1, n + 1, n + 1
+#define EQ_EIGHTS(n) {EQ_EIGHT(n), EQ_EIGHT(n + 4), EQ_EIGHT(n + 8), EQ_EIGHT(n + 12)}
+static const uint16_t c_eights[4][32] = {EQ_EIGHTS(0), EQ_EIGHTS(2), EQ_EIGHTS(16), EQ_EIGHTS(18)};
+#undef EQ_EIGHTS
+#undef EQ_EIGHT
+#define EQ_FOUR(n) n, n, n + 1, n + 1, n + 2, n + 2, n + 3, n + 3
+#define EQ_FOURS(n) {EQ_FOUR(n), EQ_FOUR(n + 8), EQ_FOUR(n + 16), EQ_FOUR(n + 24)}
+static const uint16_t c_fours[2][32] = {EQ_FOURS(0), EQ_FOURS(4)};
+#undef EQ_FOURS
+#undef EQ_FOUR
+EQ_INLINE __m512i c_spread(__m512i codes, const uint16_t *order) {
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), codes);
 }
-EQ_INLINE __m512i c_fours(int begin) {
-    const __m128i lane = _mm_set_epi16(3, 3, 2, 2, 1, 1, 0, 0);
-    return _mm512_add_epi16(_mm512_broadcast_i32x4(lane), _mm512_add_epi16(_mm512_set1_epi16((short)begin),
-                            q_four(0, 0x00080008, 0x00100010, 0x00180018)));
-}
-EQ_INLINE __m512i c_levels(__m512i codes, __m512i shifts, int mask, __m128i levels) {
-    codes = _mm512_and_si512(_mm512_srlv_epi16(codes, shifts), _mm512_set1_epi8((char)mask));
+EQ_INLINE __m512i c_levels2(__m512i codes, __m128i levels) { /* 16 levels, those of 2 bits over and over */
+    const __m512i shifts = _mm512_broadcast_i32x4(_mm_set_epi16(6, 4, 2, 0, 6, 4, 2, 0));
+    codes = _mm512_and_si512(_mm512_srlv_epi16(codes, shifts), _mm512_set1_epi8(15));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), codes);
+}
+EQ_INLINE __m512i c_levels4(__m512i codes, __m128i levels) { /* codes of up to 7: what is above them is not looked at */
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), _mm512_srlv_epi16(codes, _mm512_set1_epi32(0x00040000)));
 }
 EQ_INLINE __m512i c_signed(__m512i x, uint64_t minus) {
     return _mm512_mask_sub_epi8(x, minus, _mm512_setzero_si512(), x);
@@ -81,26 +89,21 @@ EQ_INLINE __m512i c_vectors(const uint64_t *grid, const uint16_t *i) { /* of fou
 }
 /* half of a block: signed vectors of 8, by code or from the codebook; ternary ones; signed vectors of 4 */
 EQ_INLINE b128 c_half8(const codes256 *c, int half, __m128i levels) {
-    const __m512i shifts = _mm512_broadcast_i32x4(_mm_set_epi16(6, 4, 2, 0, 6, 4, 2, 0));
-    __m512i first = _mm512_permutexvar_epi16(c_eights(16 * half), c->codes[0]);
-    __m512i last = _mm512_permutexvar_epi16(c_eights(16 * half + 2), c->codes[0]);
-    return (b128){c_signed(c_levels(first, shifts, 3, levels), c->minus[2 * half]),
-                  c_signed(c_levels(last, shifts, 3, levels), c->minus[2 * half + 1])};
+    const int i = 2 * half;
+    return (b128){c_signed(c_levels2(c_spread(c->codes[0], c_eights[i]), levels), c->minus[i]),
+                  c_signed(c_levels2(c_spread(c->codes[0], c_eights[i + 1]), levels), c->minus[i + 1])};
 }
 EQ_INLINE b128 c_half8_of(const uint64_t *grid, const codes256 *c, int half) {
     return (b128){c_signed(c_vectors(grid, c->index + 16 * half), c->minus[2 * half]),
                   c_signed(c_vectors(grid, c->index + 16 * half + 2), c->minus[2 * half + 1])};
 }
 EQ_INLINE b128 c_half3_of(const uint64_t *grid, const codes256 *c, int half) { /* 8 times, and what is added to all */
-    __m512i first = _mm512_permutexvar_epi16(c_eights(16 * half), c->more);
-    __m512i last = _mm512_permutexvar_epi16(c_eights(16 * half + 2), c->more);
+    __m512i first = c_spread(c->more, c_eights[2 * half]);
+    __m512i last = c_spread(c->more, c_eights[2 * half + 1]);
     return (b128){_mm512_add_epi8(_mm512_slli_epi16(c_vectors(grid, c->index + 16 * half), 3), first),
                   _mm512_add_epi8(_mm512_slli_epi16(c_vectors(grid, c->index + 16 * half + 2), 3), last)};
 }
 EQ_INLINE b128 c_half4(const codes256 *c, int half, __m128i levels) {
-    const __m512i shifts = _mm512_set1_epi32(0x00040000);
-    __m512i first = _mm512_permutexvar_epi16(c_fours(0), c->codes[half]);
-    __m512i last = _mm512_permutexvar_epi16(c_fours(4), c->codes[half]);
-    return (b128){c_signed(c_levels(first, shifts, 7, levels), c->minus[2 * half]),
-                  c_signed(c_levels(last, shifts, 7, levels), c->minus[2 * half + 1])};
+    return (b128){c_signed(c_levels4(c_spread(c->codes[half], c_fours[0]), levels), c->minus[2 * half]),
+                  c_signed(c_levels4(c_spread(c->codes[half], c_fours[1]), levels), c->minus[2 * half + 1])};
 }
