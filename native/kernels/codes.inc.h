@@ -3,6 +3,7 @@
 
 EQ_INLINE void codes_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                            const int count, float *tile) {
+    const int side = count == 1 ? rows : count == 2 && rows > 1 ? 2 : 1; /* rows side by side, so that none waits for its own results */
     int64_t blocks = w->cols / 256, stride = blocks * f.block_bytes;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
     int64_t at[EQ_BATCH];
@@ -11,26 +12,39 @@ EQ_INLINE void codes_block(const eq_layout f, const eq_tensor *w, const eq_act *
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) acc[r][t] = v_zero();
     for (int64_t b = 0; b < blocks; b++)
-        for (int r = 0; r < rows; r++) {
-            for (int64_t i = 0; i < f.block_bytes; i += 64) EQ_PREFETCH(data + (rows * b + r) * f.block_bytes + i + EQ_AHEAD);
-            codes256 c;
-            s256 s;
-            vi sum[EQ_BATCH][2]; /* two, so that one can begin before the other ends */
-            const float d = f.codes(data + r * stride + b * f.block_bytes, &c, &s);
-            for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = i_zero();
+        for (int r = 0; r < rows; r += side) {
+            codes256 c[EQ_ROWS];
+            s256 s[EQ_ROWS];
+            float d[EQ_ROWS];
+            vi sum[EQ_ROWS][2][EQ_BATCH]; /* two, so that one can begin before the other ends */
+            EQ_UNROLL
+            for (int i = 0; i < side; i++) {
+                const uint8_t *block = data + (r + i) * stride + b * f.block_bytes;
+                for (int64_t p = 0; p < f.block_bytes; p += 64) EQ_PREFETCH(data + (rows * b + r + i) * f.block_bytes + p + EQ_AHEAD);
+                d[i] = f.codes(block, &c[i], &s[i]);
+                for (int t = 0; t < count; t++) sum[i][0][t] = sum[i][1][t] = i_zero();
+            }
             EQ_UNROLL
             for (int half = 0; half < 2; half++) {
-                b128 part = f.vectors(&c, half);
-                w128 v = f.halves ? q_times2(part, s, half) : q_times(part, s, half);
+                const int k = count < 8 ? half : 0; /* registers are few */
                 EQ_UNROLL
-                for (int t = 0; t < count; t++) {
-                    const int8_t *x = a->quads + (2 * (at[t] + b) + half) * EQ_QUAD_BYTES;
-                    EQ_FORGET(x); /* or eight addresses would be kept, in memory */
-                    sum[t][count < 8 ? half : 0] = q_sums(sum[t][count < 8 ? half : 0], v, x);
+                for (int i = 0; i < side; i++) {
+                    b128 part = f.vectors(&c[i], half);
+                    w128 v = f.halves ? q_times2(part, s[i], half) : q_times(part, s[i], half);
+                    EQ_UNROLL
+                    for (int t = 0; t < count; t++) {
+                        const int8_t *x = a->quads + (2 * (at[t] + b) + half) * EQ_QUAD_BYTES;
+                        EQ_FORGET(x); /* or eight addresses would be kept, in memory */
+                        sum[i][k][t] = q_sums(sum[i][k][t], v, x);
+                    }
                 }
             }
-            for (int t = 0; t < count; t++)
-                acc[r][t] = v_fma(i_float(_mm512_add_epi32(sum[t][0], sum[t][1])), v_set(d * a->scale[8 * (at[t] + b)]), acc[r][t]);
+            EQ_UNROLL
+            for (int i = 0; i < side; i++)
+                for (int t = 0; t < count; t++) {
+                    vi all = _mm512_add_epi32(sum[i][0][t], sum[i][1][t]);
+                    acc[r + i][t] = v_fma(i_float(all), v_set(d[i] * a->scale[8 * (at[t] + b)]), acc[r + i][t]);
+                }
         }
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]);

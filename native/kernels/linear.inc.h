@@ -33,7 +33,7 @@ typedef struct { /* a format, known when the kernel is compiled */
     eq_vectors_fn vectors;   /* weights of half of it */
 } eq_layout;
 
-#ifndef EQ_OWN_SCALES /* the scales of a block of 256 times those of the activations */
+#if !defined EQ_OWN_SCALES && !defined EQ_QUAD_WORDS /* the scales of a block of 256 times those of the activations */
 typedef struct { float v[16]; } v_scales;
 EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
     v_scales out;
@@ -83,6 +83,7 @@ EQ_INLINE void batches(eq_block_fn block, const eq_layout f, const eq_tensor *w,
     }
 }
 
+#ifndef EQ_QUAD_WORDS
 /* `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                           const int count, float *tile) {
@@ -103,8 +104,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
             f.scales(block, s, m);
             for (int j = 0; j < f.groups && f.groups < 8; j++) {
                 w32 v = f.values(block, j);
-                const int head = f.scales != mxfp4_scales; /* scale and min, fp16, lead a block of 32 */
-                vf d = f.groups == 1 && head ? v_half_all(block) : v_set(s[j]), least = f.mins ? v_half_all(block + 2) : v_zero();
+                vf d = v_set(s[j]), least = f.mins ? v_set(m[j]) : v_zero();
                 for (int t = 0; t < count; t++) {
                     int64_t at = from[t] + b * f.groups + j;
                     const int16_t *x = a->q + 32 * at;
@@ -140,6 +140,8 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
         for (int t = 0; t < count; t++)
             tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]) + v_first(minimum[r][t]) + v8_sum(minima[r][t]);
 }
+
+#endif
 
 #ifdef EQ_QUAD_WORDS
 #include "kernels/blocks.inc.h"

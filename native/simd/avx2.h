@@ -57,11 +57,6 @@ EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) {
     *low = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_and_si256(x, _mm256_set1_epi32(15)), eight));
     *high = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(x, 4), eight));
 }
-EQ_INLINE vf v_half_all(const uint8_t *p) {
-    int16_t h;
-    memcpy(&h, p, 2);
-    return _mm256_cvtph_ps(_mm_set1_epi16(h));
-}
 EQ_INLINE float v_first(vf x) { return _mm256_cvtss_f32(x); }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(x, limit, _CMP_LT_OQ));
@@ -88,9 +83,6 @@ EQ_INLINE void v_turn(vf *x) { /* 8 x 8, rows for columns */
 
 EQ_INLINE __m256i m_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 EQ_INLINE __m256i m_twice(const void *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }
-EQ_INLINE __m256i m_bytes(__m256i a, __m256i b) { /* 16 int16 and 16 more */
-    return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xD8);
-}
 EQ_INLINE w32 w_unsigned(__m256i signed_bytes) {
     return (w32){_mm256_xor_si256(signed_bytes, _mm256_set1_epi8((char)0x80)), 128};
 }
@@ -204,11 +196,11 @@ EQ_INLINE vf v_e8m0(const uint8_t *p, int bytes, int blocks) { /* eq_e8m0_half f
 }
 /* eq_ue4m3_half of the first 16 of four groups, of their last 16; in half precision they are 2^-7 of that */
 EQ_INLINE vf v_ue4m3(const uint8_t *p, int bytes, int blocks) {
-    const __m128i order = _mm_set_epi8(7, -1, 5, -1, 3, -1, 1, -1, 6, -1, 4, -1, 2, -1, 0, -1), nan = _mm_set1_epi16(0x3F80);
+    const __m128i order = _mm_set_epi8(7, -1, 5, -1, 3, -1, 1, -1, 6, -1, 4, -1, 2, -1, 0, -1);
     uint64_t all = u32(p) | (uint64_t)u32(p + (blocks > 2 ? bytes : 0)) << 32;
     __m128i x = _mm_shuffle_epi8(_mm_cvtsi64_si128((int64_t)all), order);
-    x = _mm_and_si128(_mm_srli_epi16(x, 1), nan);
-    x = _mm_andnot_si128(_mm_cmpeq_epi16(x, nan), x);
+    __m128i none = _mm_cmpeq_epi16(x, _mm_set1_epi16(0x7F00));
+    x = _mm_andnot_si128(none, _mm_and_si128(_mm_srli_epi16(x, 1), _mm_set1_epi16(0x3F80)));
     return _mm256_mul_ps(_mm256_cvtph_ps(x), _mm256_set1_ps(128.0f));
 }
 EQ_INLINE x128 x_quad(const int8_t *q, int offset) {

@@ -60,7 +60,6 @@ EQ_INLINE vf v_half_all(const uint8_t *p) { /* the same half in all lanes */
     memcpy(&h, p, 2);
     return _mm512_cvtph_ps(_mm256_set1_epi16(h));
 }
-EQ_INLINE float v_first(vf x) { return _mm512_cvtss_f32(x); }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { /* x < limit ? yes : no, lane by lane */
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), no, yes);
 }
@@ -150,15 +149,6 @@ EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { /* a byte times its power
 }
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_set1_epi16((short)n))}; }
 
-EQ_INLINE __m512i w_dot(__m512i sums, w32 w, const int16_t *x) { return _mm512_dpwssd_epi32(sums, w.a, _mm512_loadu_si512(x)); }
-/* acc + scale * (lane sums of w * x) */
-EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(w_dot(_mm512_setzero_si512(), w, x)), scale, acc);
-}
-/* the same with a scale for each half of 16 */
-EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
-    return w_fma(acc, w, x, _mm512_mask_broadcastss_ps(_mm512_set1_ps(scale0), 0xFF00, _mm_set_ss(scale1)));
-}
 
 /* --- four groups of 32 weights of one row ------------------------------------------------------------------------- */
 #define EQ_QUADS 1

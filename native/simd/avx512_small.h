@@ -13,10 +13,9 @@ EQ_INLINE vf q_e8m0(const uint8_t *p, int blocks) {
 }
 /* eq_ue4m3_half for two blocks of NVFP4: of the first 16 of each group, of the last; in half precision they are 2^-7 of it */
 EQ_INLINE void q_ue4m3(const uint8_t *p, const uint8_t *q, vf *first, vf *last) {
-    const __m128i nan = _mm_set1_epi16(0x3F80);
-    __m128i x = _mm_cvtsi64_si128((int64_t)(u32(p) | (uint64_t)u32(q) << 32));
-    x = _mm_and_si128(_mm_slli_epi16(_mm_cvtepu8_epi16(x), 7), nan);
-    x = _mm_andnot_si128(_mm_cmpeq_epi16(x, nan), x);
+    __m128i x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)(u32(p) | (uint64_t)u32(q) << 32)));
+    __m128i none = _mm_cmpeq_epi16(x, _mm_set1_epi16(0x7F));
+    x = _mm_andnot_si128(none, _mm_and_si128(_mm_slli_epi16(x, 7), _mm_set1_epi16(0x3F80)));
     __m512 s = _mm512_castps256_ps512(_mm256_mul_ps(_mm256_cvtph_ps(x), _mm256_set1_ps(128.0f)));
     *first = _mm512_permutexvar_ps(q_four(0, 2, 4, 6), s);
     *last = _mm512_permutexvar_ps(q_four(1, 3, 5, 7), s);

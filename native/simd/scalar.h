@@ -44,7 +44,6 @@ EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) {
     *low = (float)((*p & 15) - 8);
     *high = (float)((*p >> 4) - 8);
 }
-EQ_INLINE vf v_half_all(const uint8_t *p) { return v_half(p); }
 EQ_INLINE float v_first(vf x) { return x; }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { return x < limit ? yes : no; }
 EQ_INLINE vf v_iota(void) { return 0.0f; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants import (
     blocks,
+    codebooks,
     container,
     dots,
     formats,
@@ -26,6 +27,7 @@ GROUPS = (
     kernels,
     linears,
     blocks,
+    codebooks,
     simd,
     dots,
     ops,
