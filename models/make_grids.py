@@ -47,10 +47,11 @@ def packed(name: str) -> bytes:
 
 
 def codes(name: str) -> list[int]:
-    """A codebook for kernels: what levels its vectors have, even elements in the low byte, odd ones in the high byte."""
+    """A codebook for kernels: levels of its vectors, even elements in the low byte, odd ones in the high byte."""
     vectors = np.searchsorted(levels(name), grid(name))
     element = np.arange(vectors.shape[1])
-    return [int(n) for n in (vectors << 8 // element.size * 2 * (element // 2) + 8 * (element % 2)).sum(axis=1)]
+    shifts = 8 // element.size * 2 * (element // 2) + 8 * (element % 2)
+    return [int(n) for n in (vectors << shifts).sum(axis=1)]
 
 
 def python_source() -> str:
@@ -86,8 +87,8 @@ def c_source() -> str:
         *(f"// {line}" for line in NOTICE), "//",
         "// Codebooks of the IQ formats. An entry holds one vector, element i in byte i (low byte first):",
         "// 8 elements in 64 bits, 4 in 32; those of IQ1_S (and IQ1_M), -1, 0 and 1, are kept as 0, 1 and 2.",
-        "// eq_codes_*: the same vectors as codes of levels, 2 bits of 8 elements or 4 bits of 4 in 16 bits, even elements",
-        "// in the low byte and odd ones in the high byte, each lowest first.",
+        "// eq_codes_*: the same vectors as codes of levels in 16 bits, 2 for each of 8 elements or 4 for each of 4: even",
+        "// elements in the low byte, odd ones in the high byte, lowest bits first.",
         "// eq_even_signs completes a sign code of 7 bits with the eighth that makes the number of set bits",
         "// even. iquants.c defines the tables.", "",
         "#ifndef EQ_GRIDS_GEN_H", "#define EQ_GRIDS_GEN_H", "", "#include <stdint.h>", "",

@@ -1,4 +1,4 @@
-"""Scales of any bits: what is not finite reaches exactly the rows that have it; the smallest and largest powers of two."""
+"""Scales of any bits: what is not finite reaches the rows that have it alone; smallest and largest powers of two."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_a_scale_may_have_any_bits(fmt: str, tokens: int, by: By) -> None:
 
 @pytest.mark.parametrize("code", range(2, 256))
 def test_every_scale_of_mxfp4(code: int, by: By) -> None:
-    """With activations that bring the outputs back to what a float holds: the largest weights are more. Codes 0 and 1 are
-    subnormal numbers, which threads take for zero."""
+    """With activations that bring the outputs back to what a float holds. Codes 0 and 1 are subnormal numbers, which
+    threads take for zero."""
     rng = np.random.default_rng(81)
     weights = filled(rng, [("w", (ROWS, 160))], {}, "MXFP4", 1.0)
     scales = weights["w"].data.reshape(ROWS, -1, 17)[..., 0]
