@@ -3,8 +3,8 @@
 //
 // Codebooks of the IQ formats. An entry holds one vector, element i in byte i (low byte first):
 // 8 elements in 64 bits, 4 in 32; those of IQ1_S (and IQ1_M), -1, 0 and 1, are kept as 0, 1 and 2.
-// eq_codes_*: the same vectors as codes of levels in 16 bits, 2 for each of 8 elements or 4 for each of 4: even
-// elements in the low byte, odd ones in the high byte, lowest bits first.
+// eq_codes_*: the same vectors as codes of levels in 16 bits, 2 for each of 8 elements or 4 for each
+// of 4: even elements in the low byte, odd ones in the high byte, lowest bits first.
 // eq_even_signs completes a sign code of 7 bits with the eighth that makes the number of set bits
 // even. iquants.c defines the tables.
 
