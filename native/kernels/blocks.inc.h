@@ -87,6 +87,29 @@ EQ_INLINE b128 iq4_xs_part(const uint8_t *b, int half) {
     return (b128){q_table(x, 0, iq4_values), q_table(x, 4, iq4_values)};
 }
 
+EQ_INLINE b128 tq2_0_part(const uint8_t *b, int half) {
+    const uint8_t *p = b + 32 * half;
+    return (b128){q_less(q_field(q_each(p), 0, 2, 4, 6, 3), 1), q_less(q_field(q_each(p + 16), 0, 2, 4, 6, 3), 1)};
+}
+EQ_INLINE float tq2_0_integers(const uint8_t *b, s256 *s, vf *m) {
+    *s = _mm512_set1_epi8(1);
+    *m = v_zero();
+    return v_half(b + 64);
+}
+EQ_INLINE b128 tq1_0_part(const uint8_t *b, int half) { /* digits of b to b + 31; of the last, b + 32 to b + 47, and 4 more */
+    if (half == 0) return (b128){q_digits(q_each(b), q_four(1, 3, 9, 27)), q_digits(q_each(b + 16), q_four(1, 3, 9, 27))};
+    const __m512i x = q_each(b + 32), powers = _mm512_set_epi32(27, 9, 3, 1, 27, 27, 27, 27, 3, 3, 3, 3, 81, 81, 81, 81);
+    __m512i first = _mm512_mask_broadcast_i32x4(x, 0x000F, _mm_loadu_si128((const __m128i *)b));
+    __m512i last = _mm512_mask_broadcast_i32x4(x, 0x000F, _mm_loadu_si128((const __m128i *)(b + 16)));
+    last = _mm512_mask_set1_epi32(last, 0xF000, (int)u32(b + 48));
+    return (b128){q_digits(first, q_four(81, 1, 9, 81)), q_digits(last, powers)};
+}
+EQ_INLINE float tq1_0_integers(const uint8_t *b, s256 *s, vf *m) {
+    *s = _mm512_set1_epi8(1);
+    *m = v_zero();
+    return v_half(b + 52);
+}
+
 /* blocks of 32 have neither */
 #define q4_0_integers NULL
 #define q4_1_integers NULL
@@ -100,3 +123,11 @@ EQ_INLINE b128 iq4_xs_part(const uint8_t *b, int half) {
 #define q5_1_part NULL
 #define q8_0_part NULL
 #define iq4_nl_part NULL
+#define mxfp4_integers NULL
+#define nvfp4_integers NULL
+#define q1_0_integers NULL
+#define q2_0_integers NULL
+#define mxfp4_part NULL
+#define nvfp4_part NULL
+#define q1_0_part NULL
+#define q2_0_part NULL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants import (
     blocks,
+    codebooks,
     container,
     dots,
     floats,
@@ -28,6 +29,7 @@ GROUPS = (
     linears,
     floats,
     blocks,
+    codebooks,
     simd,
     dots,
     ops,
