@@ -46,6 +46,14 @@ def packed(name: str) -> bytes:
     return bytes((codes << np.arange(0, 8, bits)).sum(axis=1).astype(np.uint8))
 
 
+def codes(name: str) -> list[int]:
+    """A codebook for kernels: levels of its vectors, even elements in the low byte, odd ones in the high byte."""
+    vectors = np.searchsorted(levels(name), grid(name))
+    element = np.arange(vectors.shape[1])
+    shifts = 8 // element.size * 2 * (element // 2) + 8 * (element % 2)
+    return [int(n) for n in (vectors << shifts).sum(axis=1)]
+
+
 def python_source() -> str:
     lines = [
         '"""The codebooks of the IQ formats, packed: name -> (vector length, levels, codes).', "",
@@ -78,17 +86,21 @@ def c_source() -> str:
     lines = [
         *(f"// {line}" for line in NOTICE), "//",
         "// Codebooks of the IQ formats. An entry holds one vector, element i in byte i (low byte first):",
-        "// 8 elements in 64 bits, 4 in 32; those of IQ1_S (and IQ1_M) are signed bytes -1, 0, 1.",
+        "// 8 elements in 64 bits, 4 in 32; those of IQ1_S (and IQ1_M), -1, 0 and 1, are kept as 0, 1 and 2.",
+        "// eq_codes_*: the same vectors as codes of levels in 16 bits, 2 for each of 8 elements or 4 for each",
+        "// of 4: even elements in the low byte, odd ones in the high byte, lowest bits first.",
         "// eq_even_signs completes a sign code of 7 bits with the eighth that makes the number of set bits",
         "// even. iquants.c defines the tables.", "",
         "#ifndef EQ_GRIDS_GEN_H", "#define EQ_GRIDS_GEN_H", "", "#include <stdint.h>", "",
     ]  # fmt: skip
     for name in GRIDS:
-        vectors = grid(name)
+        vectors = grid(name) - min(0, *levels(name))
         n, width = vectors.shape
         raw = vectors.astype(np.int8).tobytes()
         numbers = [int.from_bytes(raw[i * width : (i + 1) * width], "little") for i in range(n)]
         lines += c_table(f"uint{8 * width}_t", f"eq_grid_{name.lower()}", numbers, 2 * width, 32 // width)
+        if n <= 512:
+            lines += c_table("uint16_t", f"eq_codes_{name.lower()}", codes(name), 4, 16)
     lines += c_table("uint8_t", "eq_even_signs", list(gguf.quants.IQ2_XXS.ksigns), 2, 16)
     return "\n".join([*lines, "#endif", ""])
 

@@ -74,6 +74,13 @@ int32_t eq_cpu_avx2(void) {
     detect(on);
     return on[AVX2] && on[FMA] && on[F16C];
 }
+#ifdef EQ_HAVE_AVXVNNI
+int32_t eq_cpu_avxvnni(void) {
+    int32_t on[FEATURES];
+    detect(on);
+    return eq_cpu_avx2() && on[AVXVNNI];
+}
+#endif
 int32_t eq_cpu_avx512vnni(void) {
     int32_t on[FEATURES];
     detect(on);
@@ -152,7 +159,11 @@ const eq_kernels *const eq_variants[] = {
 #ifdef EQ_HAVE_AMX
     &eq_kernels_amx,
 #endif
-    &eq_kernels_avx512vnni, &eq_kernels_avx2,
+    &eq_kernels_avx512vnni,
+#ifdef EQ_HAVE_AVXVNNI
+    &eq_kernels_avxvnni,
+#endif
+    &eq_kernels_avx2,
 #elif defined(EQ_ARM64)
     &eq_kernels_neondot, &eq_kernels_neon,
 #endif

@@ -9,8 +9,15 @@
 #define EQ_HAVE_AMX 1
 #endif
 
+/* AVX-VNNI: GCC 11, Clang 13 and Visual Studio 2022 know it. */
+#if (defined(__x86_64__) || defined(_M_X64)) \
+    && (defined(__clang__) ? __clang_major__ >= 13 : defined(_MSC_VER) ? _MSC_VER >= 1930 : __GNUC__ >= 11)
+#define EQ_HAVE_AVXVNNI 1
+#endif
+
 int32_t eq_cpu_always(void);
 int32_t eq_cpu_avx2(void);
+int32_t eq_cpu_avxvnni(void);
 int32_t eq_cpu_avx512vnni(void);
 int32_t eq_cpu_amx(void); /* asks the kernel for the tiles' registers, once granted for the whole process */
 int32_t eq_cpu_neon(void);

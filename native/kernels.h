@@ -84,6 +84,7 @@ typedef struct eq_kernels {
 
 extern const eq_kernels eq_kernels_scalar;
 extern const eq_kernels eq_kernels_avx2;
+extern const eq_kernels eq_kernels_avxvnni;
 extern const eq_kernels eq_kernels_avx512vnni;
 extern const eq_kernels eq_kernels_amx;
 extern const eq_kernels eq_kernels_neon;

@@ -1,5 +1,7 @@
 #include "isa/common.h"
 #include "simd/scalar.h"
+#undef EQ_UNROLL /* nothing is gained here, and compilers take minutes */
+#define EQ_UNROLL
 
 #define EQ_VARIANT scalar
 #define EQ_WORKS eq_cpu_always

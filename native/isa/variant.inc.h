@@ -2,6 +2,7 @@
 #include "kernels/math.inc.h"
 #include "kernels/elementwise.inc.h"
 #include "kernels/formats.inc.h"
+#include "kernels/codebooks.inc.h"
 #include "kernels/linear.inc.h"
 #include "kernels/attend.inc.h"
 #include "kernels/peak.inc.h"

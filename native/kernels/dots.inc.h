@@ -19,7 +19,7 @@ EQ_INLINE vi i_load(const int32_t *p) { (void)p; return i_zero(); }
 #ifdef EQ_INT16_SUMS
 EQ_INLINE void dots_bytes(const eq_layout f, const uint8_t *w, const int rows, const int8_t *x, const int run,
                           const int32_t *start, vi (*dot)[EQ_NV]) {
-    const int most = f.bits <= 4 ? 32 : f.bits == 5 ? 16 : 8; /* so many weights' sums fit int16 */
+    const int most = f.bits <= 4 ? 32 : f.bits == 5 ? 16 : f.bits == 6 ? 8 : 4; /* so many weights' sums fit int16 */
     const int span = most < run ? most : run;
     EQ_UNROLL
     for (int i = 0; i < run; i += span) {

@@ -1,7 +1,7 @@
 /* How each format gives 32 weights as integers, and their scales. One pair of functions per format:
  *   scales(block, s, m)  all scales and mins of a block, one per 32 weights, or one per 16 where the format is `halves`
  *   values(block, j)     weights 32j .. 32j+31 of the block, so that weight = s * value + m
- * Layouts: edgeq/quants. Formats without a pair here go through the scalar definition in quant/. */
+ * Layouts: edgeq/quants. Formats with codebooks are in codebooks.inc.h. */
 
 #ifndef EQ_OWN_JOIN
 EQ_INLINE w32 w_join(w32 low, int to, const uint8_t *p, int from, int mask) { return w_or(low, w_shl(w_bits(p, from, mask), to)); }
@@ -9,6 +9,11 @@ EQ_INLINE w32 w_join(w32 low, int to, const uint8_t *p, int from, int mask) { re
 #ifndef EQ_OWN_MASKS
 EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) { return w_or(x, w_mask(mask, n)); } /* n: a bit that x has not */
 EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) { return w_sub(w_or(x, w_mask(mask, n)), n); }
+#endif
+
+#ifndef EQ_OWN_LEVELS
+/* 16 bytes of nibbles, looked up in 16 levels that are `offset` too large */
+EQ_INLINE w32 w_levels(const uint8_t *p, const int8_t *table, int offset) { return w_sub(w_nibbles_table(p, table), offset); }
 #endif
 
 static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -49,6 +54,13 @@ EQ_INLINE uint64_t pairs_apart(uint64_t x) { /* 8 pairs of bits, each into a byt
     x = (x | x << 12) & 0x000F000F000F000F;
     return (x | x << 6) & 0x0303030303030303;
 }
+
+#ifndef EQ_OWN_PAIRS
+EQ_INLINE w32 w_pairs(const uint8_t *p) { /* 8 bytes: 32 pairs of bits */
+    const uint64_t x = u64(p);
+    return w_vectors(pairs_apart(x & 0xFFFF), pairs_apart(x >> 16 & 0xFFFF), pairs_apart(x >> 32 & 0xFFFF), pairs_apart(x >> 48));
+}
+#endif
 
 EQ_INLINE uint64_t iq4_xs_signed(const uint8_t *b) { /* the scales as signed bytes */
     return less(nibbles_apart(u32(b + 4)) | pairs_apart((uint64_t)b[2] | (uint64_t)b[3] << 8) << 4, 32);
@@ -115,9 +127,46 @@ EQ_INLINE w32 q3_k_values(const uint8_t *b, int j) {
     return w_sub(w_join(low, 2, b, j, 1), 4);
 }
 
-/* Every other format: the scalar definition, 32 weights at a time. Called with the row and the group, not a block. */
-EQ_INLINE w32 any_values(eq_group_fn group, const uint8_t *row, int64_t g, float *s, float *m) {
-    int16_t w[32];
-    group(row, g, w, s, m);
-    return w_load(w);
+/* E2M1 doubled, 8, minus zero, being zero; and 12 more */
+static const int8_t e2m1_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+static const int8_t e2m1_levels[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
+EQ_INLINE void mxfp4_scales(const uint8_t *b, float *s, float *m) { s[0] = eq_e8m0_half(b[0]); (void)m; }
+EQ_INLINE w32 mxfp4_values(const uint8_t *b, int j) { (void)j; return w_levels(b + 1, e2m1_levels, 12); }
+
+EQ_INLINE void nvfp4_scales(const uint8_t *b, float *s, float *m) {
+    for (int i = 0; i < 4; i++) s[i] = eq_ue4m3_half(b[i]);
+    (void)m;
 }
+EQ_INLINE w32 nvfp4_values(const uint8_t *b, int j) { return w_middle(w_levels(b + 4 + 16 * j, e2m1_levels, 12)); }
+
+EQ_INLINE void q1_0_scales(const uint8_t *b, float *s, float *m) {
+    s[0] = s[1] = s[2] = s[3] = v_half(b);
+    (void)m;
+}
+EQ_INLINE w32 q1_0_values(const uint8_t *b, int j) { return w_sub(w_mask(u32(b + 2 + 4 * j), 2), 1); }
+
+EQ_INLINE void q2_0_scales(const uint8_t *b, float *s, float *m) { s[0] = s[1] = v_half(b); (void)m; }
+EQ_INLINE w32 q2_0_values(const uint8_t *b, int j) { return w_sub(w_pairs(b + 2 + 8 * j), 1); }
+
+EQ_INLINE void tq1_0_scales(const uint8_t *b, float *s, float *m) {
+    for (int i = 0; i < 8; i++) s[i] = v_half(b + 52);
+    (void)m;
+}
+/* The digits to base 3 of 32 bytes, then of 16, four for each; and of 4 bytes */
+#define EQ_TIMES(a, b, c, d, e) {a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d, e, e, e, e}
+static const uint8_t tq1_powers[8][32] = {
+    EQ_TIMES(1, 1, 1, 1, 1), EQ_TIMES(3, 3, 3, 3, 3), EQ_TIMES(9, 9, 9, 9, 9), EQ_TIMES(27, 27, 27, 27, 27),
+    EQ_TIMES(81, 81, 81, 81, 81), EQ_TIMES(1, 3, 3, 3, 3), EQ_TIMES(9, 27, 27, 27, 27), EQ_TIMES(81, 1, 3, 9, 27)};
+#undef EQ_TIMES
+EQ_INLINE w32 tq1_0_values(const uint8_t *b, int j) {
+    if (j < 5) return w_sub(w_digits(w_bits(b, 0, 255), tq1_powers[j]), 1);
+    const uint64_t first = u64(b + 32), second = u64(b + 40), four = (uint64_t)u32(b + 48) * 0x100000001;
+    return w_sub(w_digits(w_vectors(first, second, j < 7 ? first : four, j < 7 ? second : four), tq1_powers[j]), 1);
+}
+
+EQ_INLINE void tq2_0_scales(const uint8_t *b, float *s, float *m) {
+    for (int i = 0; i < 8; i++) s[i] = v_half(b + 64);
+    (void)m;
+}
+EQ_INLINE w32 tq2_0_values(const uint8_t *b, int j) { return w_sub(w_bits(b + 32 * (j / 4), 2 * (j % 4), 3), 1); }

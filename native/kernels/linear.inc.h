@@ -1,18 +1,21 @@
-/* Linear layers on quantized weights. Integer dots of 32 weights with rounded activations are exact; floats are summed
- * in the order of k, the same for every token, so that one token and sixteen give the same bits.
+/* Linear layers on quantized weights (float weights: floats.inc.h). Integer dots of 32 weights with rounded activations
+ * are exact; floats are summed in the order of k, the same for every token, so that one token and sixteen give the same
+ * bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks: here, and faster where a
- *         vocabulary allows it in quads.inc.h (blocks of 32) or planes.inc.h (all).
+ *         vocabulary allows it in quads.inc.h (blocks of up to 128) or planes.inc.h (all).
  * panel:  more tokens, in panel.inc.h, or in tiles.inc.h where the variant has tiles. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
 typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
 #ifdef EQ_PLANES
 typedef b128 (*eq_part_fn)(const uint8_t *block, int part);
-typedef s128 (*eq_heads_fn)(const uint8_t *const *blocks, int count);
+typedef s128 (*eq_heads_fn)(const uint8_t *const *blocks, int groups);
 typedef b256 (*eq_block_scales_fn)(const uint8_t *const *blocks);
+typedef float (*eq_codes_fn)(const uint8_t *block, codes256 *c, __m128i *scales);
+typedef b128 (*eq_vectors_fn)(const codes256 *c, int half);
 #else
-typedef void *eq_part_fn, *eq_heads_fn, *eq_block_scales_fn;
+typedef void *eq_part_fn, *eq_heads_fn, *eq_block_scales_fn, *eq_codes_fn, *eq_vectors_fn;
 #endif
 
 typedef struct { /* a format, known when the kernel is compiled */
@@ -24,13 +27,14 @@ typedef struct { /* a format, known when the kernel is compiled */
     int bits;        /* of the unsigned weights */
     eq_scales_fn scales;
     eq_values_fn values;
-    eq_part_fn part;          /* where the vocabulary has EQ_PLANES: weights of four blocks of 32, or of a half of 256, */
-    eq_heads_fn heads;        /* scales of four blocks of 32 of four rows, */
-    eq_block_scales_fn block; /* or of a block of 256 of each */
-    eq_group_fn any;  /* the scalar definition instead of scales and values */
+    eq_part_fn part;          /* where the vocabulary has EQ_PLANES: weights of four groups, or of half a block of 256, */
+    eq_heads_fn heads;        /* scales of four groups of four rows, */
+    eq_block_scales_fn block; /* or of a block of 256 of each; */
+    eq_codes_fn codes;        /* or what codebooks say of a block of 256, and its scales, */
+    eq_vectors_fn vectors;    /* and weights of half of it */
 } eq_layout;
 
-#ifndef EQ_OWN_SCALES /* the scales of a block of 256 times those of the activations */
+#if !defined EQ_OWN_SCALES && !defined EQ_PLANES /* the scales of a block of 256 times those of the activations */
 typedef struct { float v[16]; } v_scales;
 EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
     v_scales out;
@@ -55,6 +59,7 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 /* Number t of the tokens; past the last, the last again. */
 EQ_INLINE int64_t token(const eq_act *a, int t) { return t < a->tokens ? t : a->tokens - 1; }
 
+#ifndef EQ_PLANES
 /* All rows with all tokens. Weights that are in registers meet as many tokens as sums have room there, or more. */
 typedef void (*eq_block_fn)(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                             const int count, float *tile);
@@ -91,20 +96,22 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
             const uint8_t *block = data + r * stride + b * f.block_bytes;
             for (int64_t i = 0; i < f.block_bytes; i += 64)
                 EQ_PREFETCH(data + (rows * b + r) * f.block_bytes + i + EQ_AHEAD);
-            if (f.groups == 1 && f.scales) { /* scale and min lead the block */
-                w32 v = f.values(block, 0);
-                vf s = v_half_all(block), m = f.mins ? v_half_all(block + 2) : v_zero();
-                for (int t = 0; t < count; t++) {
-                    int64_t at = from[t] + b;
-                    acc[r][t] = w_fma(acc[r][t], v, a->q + 32 * at, v_mul(s, v_set(a->scale[at])));
-                    if (f.mins) minimum[r][t] = v_fma(m, v_set(a->sum32[at]), minimum[r][t]);
-                }
-                continue;
-            }
             float s[16], m[16];
+            f.scales(block, s, m);
+            for (int j = 0; j < f.groups && f.groups < 8; j++) {
+                w32 v = f.values(block, j);
+                vf d = v_set(s[j]), least = f.mins ? v_set(m[j]) : v_zero();
+                for (int t = 0; t < count; t++) {
+                    int64_t at = from[t] + b * f.groups + j;
+                    const int16_t *x = a->q + 32 * at;
+                    if (f.halves) acc[r][t] = w_fma2(acc[r][t], v, x, s[2 * j] * a->scale[at], s[2 * j + 1] * a->scale[at]);
+                    else acc[r][t] = w_fma(acc[r][t], v, x, v_mul(d, v_set(a->scale[at])));
+                    if (f.mins) minimum[r][t] = v_fma(least, v_set(a->sum32[at]), minimum[r][t]);
+                }
+            }
+            if (f.groups < 8) continue;
             v_scales scale[EQ_BATCH];
-            if (f.scales) f.scales(block, s, m);
-            for (int t = 0; t < count && f.scales; t++) {
+            for (int t = 0; t < count; t++) {
                 int64_t at = from[t] + b * f.groups;
                 scale[t] = f.halves ? s_times16(s, a->scale + at) : s_times8(s, a->scale + at);
                 if (f.mins && !f.halves) minima[r][t] = v8_fma(m, a->sum32 + at, minima[r][t]);
@@ -115,17 +122,12 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
             for (int t = 0; t < count; t++) part[0][t] = acc[r][t], part[1][t] = v_zero();
             EQ_UNROLL
             for (int j = 0; j < f.groups; j++) {
-                w32 v = f.scales ? f.values(block, j) : any_values(f.any, data + r * stride, b * f.groups + j, s, m);
+                w32 v = f.values(block, j);
                 for (int t = 0; t < count; t++) {
                     int64_t at = from[t] + b * f.groups + j;
                     const int16_t *x = a->q + 32 * at;
-                    if (f.scales && f.halves) part[j & 1][t] = w_fma16(part[j & 1][t], v, x, scale[t], j);
-                    else if (f.scales) part[j & 1][t] = w_fma8(part[j & 1][t], v, x, scale[t], j);
-                    else {
-                        part[j & 1][t] = w_fma2(part[j & 1][t], v, x, s[0] * a->scale[at], s[1] * a->scale[at]);
-                        vf both = v_set(m[0] * a->sum[2 * at] + m[1] * a->sum[2 * at + 1]);
-                        minimum[r][t] = v_add(minimum[r][t], both);
-                    }
+                    if (f.halves) part[j & 1][t] = w_fma16(part[j & 1][t], v, x, scale[t], j);
+                    else part[j & 1][t] = w_fma8(part[j & 1][t], v, x, scale[t], j);
                 }
             }
             for (int t = 0; t < count; t++) acc[r][t] = v_add(part[0][t], part[1][t]);
@@ -134,6 +136,8 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
         for (int t = 0; t < count; t++)
             tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]) + v_first(minimum[r][t]) + v8_sum(minima[r][t]);
 }
+
+#endif
 
 #ifdef EQ_PLANES
 #include "kernels/planes.inc.h"
@@ -149,57 +153,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
 #else
 #define packed_linear panel_linear
 #endif
-
-/* --- float weights --------------------------------------------------------------------------------------------- */
-
-EQ_INLINE vf f32_load(const void *p, int64_t i) { return v_load((const float *)p + i); }
-EQ_INLINE vf f16_load(const void *p, int64_t i) { return v_load_half((const uint16_t *)p + i); }
-EQ_INLINE vf bf16_load(const void *p, int64_t i) { return v_load_bf16((const uint16_t *)p + i); }
-EQ_INLINE float f32_one(const void *p, int64_t i) { return ((const float *)p)[i]; }
-EQ_INLINE float f16_one(const void *p, int64_t i) { return v_half((const uint8_t *)p + 2 * i); }
-EQ_INLINE float bf16_one(const void *p, int64_t i) { return eq_bf16(((const uint16_t *)p)[i]); }
-
-EQ_INLINE void float_block(vf (*load)(const void *, int64_t), float (*one)(const void *, int64_t), int bytes,
-                           const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first, const int count,
-                           float *tile) {
-    int64_t n = w->cols, i = 0;
-    vf acc[4][4];
-    float rest[4][4];
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) acc[r][t] = v_zero(), rest[r][t] = 0.0f;
-    const char *data = (const char *)w->data + row * n * bytes;
-    const float *x = a->x + (int64_t)first * n;
-    for (; i + EQ_VL <= n; i += EQ_VL) {
-        vf v[4];
-        for (int r = 0; r < rows; r++) v[r] = load(data + r * n * bytes, i);
-        for (int t = 0; t < count; t++) {
-            vf y = v_load(x + t * n + i);
-            for (int r = 0; r < rows; r++) acc[r][t] = v_fma(v[r], y, acc[r][t]);
-        }
-    }
-    for (; i < n; i++)
-        for (int r = 0; r < rows; r++)
-            for (int t = 0; t < count; t++) rest[r][t] += one(data + r * n * bytes, i) * x[t * n + i];
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) tile[r * (int64_t)a->tokens + first + t] = v_sum(acc[r][t]) + rest[r][t];
-}
-
-EQ_INLINE void float_linear(vf (*load)(const void *, int64_t), float (*one)(const void *, int64_t), int bytes,
-                            const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
-    for (int64_t row = row0; row < row1;) {
-        int rows = row1 - row >= 4 ? 4 : 1;
-        float *out = tile + (row - row0) * a->tokens;
-        for (int t = 0; t < a->tokens;) {
-            int left = a->tokens - t, count = left >= 4 ? 4 : 1;
-            if (rows == 4 && count == 4) float_block(load, one, bytes, w, a, row, 4, t, 4, out);
-            else if (rows == 4) float_block(load, one, bytes, w, a, row, 4, t, 1, out);
-            else if (count == 4) float_block(load, one, bytes, w, a, row, 1, t, 4, out);
-            else float_block(load, one, bytes, w, a, row, 1, t, 1, out);
-            t += count;
-        }
-        row += rows;
-    }
-}
+#include "kernels/floats.inc.h"
 
 /* --- rounding of activations --------------------------------------------------------------------------------- */
 
@@ -257,62 +211,56 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(q8_0, 1, 34, 0, 0, 128, 8, q8_0_scales) X(q2_k, 8, 84, 1, 1, 0, 2, q2_k_scales)                                  \
     X(q3_k, 8, 110, 1, 0, 4, 3, q3_k_scales) X(q4_k, 8, 144, 0, 1, 0, 4, k4_scales)                                    \
     X(q5_k, 8, 176, 0, 1, 0, 5, k4_scales) X(q6_k, 8, 210, 1, 0, 32, 6, q6_k_scales)                                   \
-    X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)
+    X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)                       \
+    X(tq1_0, 8, 54, 0, 0, 1, 2, tq1_0_scales) X(tq2_0, 8, 66, 0, 0, 1, 2, tq2_0_scales)                                \
+    X(mxfp4, 1, 17, 0, 0, 12, 5, mxfp4_scales) X(nvfp4, 2, 36, 1, 0, 12, 5, nvfp4_scales)                              \
+    X(q1_0, 4, 18, 0, 0, 1, 2, q1_0_scales) X(q2_0, 2, 18, 0, 0, 1, 2, q2_0_scales)
+#define EQ_CODEBOOKS(X)                                                                                                \
+    X(iq2_xxs, 8, 66, 0, 0, 43, 7, iq2_xxs_scales) X(iq2_xs, 8, 74, 1, 0, 43, 7, iq2_xs_scales)                        \
+    X(iq2_s, 8, 82, 1, 0, 43, 7, iq2_s_scales) X(iq3_xxs, 8, 98, 0, 0, 62, 7, iq3_xxs_scales)                          \
+    X(iq3_s, 8, 110, 0, 0, 15, 5, iq3_s_scales) X(iq1_s, 8, 50, 0, 0, 9, 5, iq1_s_scales)                              \
+    X(iq1_m, 8, 56, 1, 0, 9, 5, iq1_m_scales)
 
 #ifdef EQ_PLANES
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_part, name##_heads, name##_block, NULL}
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_part, name##_heads, name##_block, NULL, NULL}
+#define EQ_BOOK(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, name##_codes, name##_vectors}
 #define rows_linear planes_linear
 #else
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, NULL}
+#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, NULL, NULL}
+#define EQ_BOOK EQ_LAYOUT
 EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
-    batches(f.groups == 1 ? quads_block : rows_block, f, w, a, row0, row1, tile);
+    batches(f.groups < 8 ? quads_block : rows_block, f, w, a, row0, row1, tile);
 }
 #endif
-#define EQ_DEFINE(name, ...)                                                                                           \
+#define EQ_DEFINE(name, layout)                                                                                        \
     static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
+        const eq_layout f = layout;                                                                                    \
         (void)scratch;                                                                                                 \
         rows_linear(f, w, a, r0, r1, tile);                                                                            \
     }                                                                                                                  \
     static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        const eq_layout f = EQ_LAYOUT(name, __VA_ARGS__);                                                              \
+        const eq_layout f = layout;                                                                                    \
         packed_linear(f, w, a, r0, r1, tile, scratch);                                                                 \
     }
-EQ_FORMATS(EQ_DEFINE)
-#undef EQ_DEFINE
-
-/* The rest: layout from the format's table, weights through its scalar definition. */
-static eq_layout any_layout(int32_t type) {
-    return (eq_layout){eq_format_block(type) / 32, eq_format_block_bytes(type), 1, 1, 128, 8, NULL, NULL, NULL, NULL, NULL, eq_format_group(type)};
-}
-static void any_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
-    (void)scratch;
-    batches(rows_block, any_layout(w->type), w, a, r0, r1, tile);
-}
-static void any_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {
-    packed_linear(any_layout(w->type), w, a, r0, r1, tile, scratch);
-}
-#define EQ_DEFINE(name, bytes)                                                                                        \
-    static void name##_linear(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        (void)scratch;                                                                                                \
-        float_linear(name##_load, name##_one, bytes, w, a, r0, r1, tile);                                             \
-    }
-EQ_DEFINE(f32, 4)
-EQ_DEFINE(f16, 2)
-EQ_DEFINE(bf16, 2)
+#define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_LAYOUT(name, __VA_ARGS__))
+EQ_FORMATS(EQ_EACH)
+#undef EQ_EACH
+#define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_BOOK(name, __VA_ARGS__))
+EQ_CODEBOOKS(EQ_EACH)
+#undef EQ_EACH
 #undef EQ_DEFINE
 
 static eq_linear_fn linear(int32_t type, int32_t packed) {
     switch (type) {
 #define EQ_CASE(id, name) \
     case id: return packed ? name##_panel : name##_rows;
-        case 0: return f32_linear;
-        case 1: return f16_linear;
-        case 30: return bf16_linear;
+        EQ_CASE(0, f32) EQ_CASE(1, f16) EQ_CASE(30, bf16)
         EQ_CASE(2, q4_0) EQ_CASE(3, q4_1) EQ_CASE(6, q5_0) EQ_CASE(7, q5_1) EQ_CASE(8, q8_0)
         EQ_CASE(10, q2_k) EQ_CASE(11, q3_k) EQ_CASE(12, q4_k) EQ_CASE(13, q5_k) EQ_CASE(14, q6_k)
-        EQ_CASE(20, iq4_nl) EQ_CASE(23, iq4_xs)
+        EQ_CASE(16, iq2_xxs) EQ_CASE(17, iq2_xs) EQ_CASE(18, iq3_xxs) EQ_CASE(19, iq1_s) EQ_CASE(20, iq4_nl)
+        EQ_CASE(21, iq3_s) EQ_CASE(22, iq2_s) EQ_CASE(23, iq4_xs) EQ_CASE(29, iq1_m) EQ_CASE(34, tq1_0) EQ_CASE(35, tq2_0)
+        EQ_CASE(39, mxfp4) EQ_CASE(40, nvfp4) EQ_CASE(41, q1_0) EQ_CASE(42, q2_0)
 #undef EQ_CASE
-        default: return !eq_format_group(type) ? NULL : packed ? any_panel : any_rows;
+        default: return NULL;
     }
 }

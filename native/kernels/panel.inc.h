@@ -48,10 +48,10 @@ EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, 
             int64_t g = (k - k0) / 32;
             float *s = p->s[r] + per * g, *m = p->m[r] + per * g;
             const uint8_t *block = data + k / span * f.block_bytes;
-            if (f.scales) f.scales(block, s, m);
+            f.scales(block, s, m);
             for (int j = 0; j < f.groups; j++) {
                 const int64_t i = k - k0 + 32 * j;
-                w32 v = f.scales ? f.values(block, j) : any_values(f.any, data, k / 32 + j, s + per * j, m + per * j);
+                w32 v = f.values(block, j);
                 if (EQ_WORDS(f.bits)) w_store(panel_words(p, r) + i, v);
                 else w_bytes_store(p->w[r] + i, v, EQ_STORED(f.offset));
             }

@@ -77,14 +77,46 @@ EQ_INLINE b128 q5_1_part(const uint8_t *b, int blocks) {
     return q_add_bits(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_bits));
 }
 EQ_INLINE b128 q8_0_part(const uint8_t *b, int blocks) { /* wide loads that cross lines would wait longer for memory */
-    return q_biased(q_gather(b + 2, 34, blocks), q_gather(b + 18, 34, blocks));
+    return q_more((b128){q_gather(b + 2, 34, blocks), q_gather(b + 18, 34, blocks)}, 128);
 }
 EQ_INLINE b128 iq4_nl_part(const uint8_t *b, int blocks) {
     __m512i ends[2];
     q4_0_begin(b, blocks, ends);
     __m512i x = q_words(ends, q4_0_nibbles);
-    return (b128){q_table(x, 0, iq4_values), q_table(x, 4, iq4_values)};
+    return (b128){q_table(x, 0, iq4_values, 128), q_table(x, 4, iq4_values, 128)};
 }
+
+EQ_INLINE s128 mxfp4_heads(const uint8_t *const *b, int blocks) {
+    vf s = q_e8m0(b, blocks);
+    return (s128){{s, s}, {v_zero(), v_zero()}};
+}
+EQ_INLINE b128 mxfp4_part(const uint8_t *b, int blocks) {
+    __m512i x = q_gather(b + 1, 17, blocks);
+    return (b128){q_table(x, 0, e2m1_values, 12), q_table(x, 4, e2m1_values, 12)};
+}
+
+/* --- blocks of 64 or 128: four groups of a row; in place of a missing block the last ------------------------------------- */
+
+EQ_INLINE s128 nvfp4_heads(const uint8_t *const *b, int groups) { return q_ue4m3(b, groups > 2 ? 36 : 0); }
+EQ_INLINE b128 nvfp4_part(const uint8_t *b, int groups) {
+    __m512i x = q_two(b + 4, b + (groups > 2 ? 36 : 0) + 4);
+    __m512i low = q_table(x, 0, e2m1_values, 12), high = q_table(x, 4, e2m1_values, 12);
+    return (b128){_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high)};
+}
+EQ_INLINE s128 q1_0_heads(const uint8_t *const *b, int groups) {
+    vf s = q_halves(b, 0);
+    (void)groups;
+    return (s128){{s, s}, {v_zero(), v_zero()}};
+}
+EQ_INLINE b128 q1_0_part(const uint8_t *b, int groups) {
+    (void)groups;
+    return q_ones(q_each(b + 2));
+}
+EQ_INLINE s128 q2_0_heads(const uint8_t *const *b, int groups) {
+    vf s = _mm512_mask_blend_ps(0xFF00, q_halves(b, 0), q_halves(b, groups > 2 ? 18 : 0));
+    return (s128){{s, s}, {v_zero(), v_zero()}};
+}
+EQ_INLINE b128 q2_0_part(const uint8_t *b, int groups) { return q_pairs(b + 2, b + (groups > 2 ? 18 : 0) + 2); }
 
 /* --- blocks of 256: half a block of a row ---------------------------------------------------------------------------- */
 
@@ -116,7 +148,22 @@ EQ_INLINE b128 q6_k_part(const uint8_t *b, int half) {
 }
 EQ_INLINE b128 iq4_xs_part(const uint8_t *b, int half) {
     __m512i x = q_load(b + 8 + 64 * half);
-    return (b128){q_table(x, 0, iq4_values), q_table(x, 4, iq4_values)};
+    return (b128){q_table(x, 0, iq4_values, 128), q_table(x, 4, iq4_values, 128)};
+}
+
+EQ_INLINE b256 tq2_0_block(const uint8_t *const *b) { return q_even_scales(b, 64); }
+EQ_INLINE b128 tq2_0_part(const uint8_t *b, int half) {
+    const uint8_t *p = b + 32 * half;
+    return (b128){q_field(q_each(p), 0, 2, 4, 6, 3), q_field(q_each(p + 16), 0, 2, 4, 6, 3)};
+}
+EQ_INLINE b256 tq1_0_block(const uint8_t *const *b) { return q_even_scales(b, 52); }
+EQ_INLINE b128 tq1_0_part(const uint8_t *b, int half) { /* digits of b to b + 31; of the last, b + 32 to b + 47, and 4 more */
+    if (half == 0) return (b128){q_digits(q_each(b), q_lanes(1, 3, 9, 27)), q_digits(q_each(b + 16), q_lanes(1, 3, 9, 27))};
+    const __m512i x = q_each(b + 32), powers = _mm512_set_epi32(27, 9, 3, 1, 27, 27, 27, 27, 3, 3, 3, 3, 81, 81, 81, 81);
+    __m512i first = _mm512_mask_broadcast_i32x4(x, 0x000F, _mm_loadu_si128((const __m128i *)b));
+    __m512i last = _mm512_mask_broadcast_i32x4(x, 0x000F, _mm_loadu_si128((const __m128i *)(b + 16)));
+    last = _mm512_mask_set1_epi32(last, 0xF000, (int)u32(b + 48));
+    return (b128){q_digits(first, q_lanes(81, 1, 9, 81)), q_digits(last, powers)};
 }
 
 /* a format has the scales of blocks of one kind */
@@ -132,3 +179,9 @@ EQ_INLINE b128 iq4_xs_part(const uint8_t *b, int half) {
 #define q5_1_block NULL
 #define q8_0_block NULL
 #define iq4_nl_block NULL
+#define tq1_0_heads NULL
+#define tq2_0_heads NULL
+#define mxfp4_block NULL
+#define nvfp4_block NULL
+#define q1_0_block NULL
+#define q2_0_block NULL

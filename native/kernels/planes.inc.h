@@ -19,22 +19,37 @@ EQ_INLINE vf meet_sums(const eq_layout f, __m512i (*sums)[4], const s128 *scale,
     return acc;
 }
 
-/* A step of four rows, whose blocks are at b: `blocks` blocks of 32, or half of one of 256 with these scales. */
-EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int half, const int blocks, const b256 *scales,
+typedef struct { /* a block of 256 of four rows */
+    b256 scales;
+    codes256 codes[4];
+} eq_meeting;
+EQ_INLINE void meet_block(const eq_layout f, const uint8_t *const *b, eq_meeting *m) {
+    if (!f.codes) {
+        m->scales = f.block(b);
+        return;
+    }
+    float d[4];
+    __m128i s[4];
+    for (int r = 0; r < 4; r++) d[r] = f.codes(b[r], &m->codes[r], &s[r]);
+    m->scales = (b256){q_lanes4(s[0], s[1], s[2], s[3]), _mm512_setzero_si512(), q_over(_mm_loadu_ps(d)), v_zero()};
+}
+
+/* A step of four rows, whose blocks are at b: `groups` groups of smaller blocks, or half of what is met of one of 256. */
+EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int half, const int groups, const eq_meeting *m,
                          const int8_t *const *x, int64_t at, const int count, vf *acc) {
-    const int part = f.groups == 1 ? blocks : half, parts = 2 - f.halves;
+    const int part = f.groups < 8 ? groups : half, parts = 2 - f.halves;
     __m512i sums[2][4];
     b128 w[4];
     for (int r = 0; r < 4; r++) {
         const uint8_t *block = b[r];
         if (count == 1) EQ_FORGET(block); /* row by row: less waits for memory at a time */
-        w[r] = f.part(block, part);
+        w[r] = f.codes ? q_more(f.vectors(&m->codes[r], half), f.offset) : f.part(block, part);
         for (int h = 0; h < 1 + f.halves && count == 1; h++) {
             sums[h][r] = q_sums(w[r], x[0] + at, h, parts);
             EQ_HOLD(sums[h][r]);
         }
     }
-    s128 scale = f.groups == 1 ? f.heads(b, blocks) : q_scales(*scales, half, f.halves, f.mins);
+    s128 scale = f.groups < 8 ? f.heads(b, groups) : q_scales(m->scales, half, f.halves, f.mins);
     if (count == 1) {
         acc[0] = meet_sums(f, sums, &scale, x[0] + at, acc[0]);
         return;
@@ -61,24 +76,24 @@ EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
     for (int r = 0; r < 4; r++) b[r] = data + (r < rows ? r : rows - 1) * stride;
     for (int t = 0; t < count; t++) x[t] = a->quads + token(a, first + t) * steps * EQ_QUAD_BYTES, acc[t] = v_zero();
     for (int64_t s = 0; s < groups / 4;) {
-        for (int64_t i = 0; i < 4 * f.block_bytes * (f.groups == 1 ? 4 : 1); i += 64)
-            EQ_PREFETCH(data + 4 * s * bytes + i + EQ_AHEAD);
-        if (f.groups == 1) {
+        const int64_t step = f.groups < 8 ? bytes : f.block_bytes;
+        for (int64_t i = 0; i < 4 * step; i += 64) EQ_PREFETCH(data + 4 * s * bytes + i + EQ_AHEAD);
+        if (f.groups < 8) {
             meet_step(f, b, 0, 4, NULL, x, s * EQ_QUAD_BYTES, count, acc);
-            for (int r = 0; r < 4; r++) b[r] += 4 * f.block_bytes;
             s++;
-            continue;
+        } else {
+            eq_meeting m;
+            meet_block(f, b, &m);
+            meet_step(f, b, 0, 4, &m, x, s * EQ_QUAD_BYTES, count, acc);
+            meet_step(f, b, 1, 4, &m, x, s * EQ_QUAD_BYTES + EQ_QUAD_BYTES, count, acc);
+            s += 2;
         }
-        b256 scales = f.block(b);
-        meet_step(f, b, 0, 1, &scales, x, s * EQ_QUAD_BYTES, count, acc);
-        meet_step(f, b, 1, 1, &scales, x, s * EQ_QUAD_BYTES + EQ_QUAD_BYTES, count, acc);
-        for (int r = 0; r < 4; r++) b[r] += f.block_bytes;
-        s += 2;
+        for (int r = 0; r < 4; r++) b[r] += step;
     }
     const int64_t last = groups / 4 * EQ_QUAD_BYTES;
-    if (groups % 4 == 1) meet_step(f, b, 0, 1, NULL, x, last, count, acc);
-    else if (groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
-    else if (groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
+    if (f.groups == 1 && groups % 4 == 1) meet_step(f, b, 0, 1, NULL, x, last, count, acc);
+    else if (f.groups < 4 && groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
+    else if (f.groups == 1 && groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
     for (int t = 0; t < count; t++) {
         float out[4];
         v_store_rows(out, acc[t]);
@@ -101,3 +116,4 @@ EQ_INLINE void planes_linear(const eq_layout f, const eq_tensor *w, const eq_act
 }
 
 #include "kernels/parts.inc.h"
+#include "kernels/codes.inc.h"

@@ -1,21 +1,28 @@
-/* Rows for formats whose blocks are 32 weights, for a vocabulary with EQ_QUADS: four blocks of a row at a time. Sixteen
- * lanes hold the sums of four blocks, so that scales and mins of all four are applied at once. Integers are exact. */
+/* Rows for formats whose blocks are 32, 64 or 128 weights, for a vocabulary with EQ_QUADS: four groups of 32 of a row at a
+ * time, `blocks` of them where a row ends. Sixteen lanes hold their sums, so that scales and mins of all four are applied at
+ * once. Integers are exact. */
 
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
-/* Weights of four blocks, with their scales and mins; in place of missing ones the last's, which meet activations of 0. */
+/* Weights of four groups, with their scales and mins; in place of missing ones the last's, which meet activations of 0. */
 EQ_INLINE w128 quad(const eq_layout f, const uint8_t *p, const int blocks, vf *d, vf *m) {
     w128 v;
-    for (int i = 0; i < 4; i++) v.block[i] = f.values(p + (i < blocks ? i : blocks - 1) * f.block_bytes, 0);
-    *d = v_halves(p, f.block_bytes, blocks);
-    *m = f.mins ? v_halves(p + 2, f.block_bytes, blocks) : v_zero();
+    for (int i = 0; i < 4; i++) {
+        const int g = i < blocks ? i : blocks - 1;
+        v.block[i] = f.values(p + g / f.groups * f.block_bytes, g % f.groups);
+    }
+    *d = f.scales == mxfp4_scales   ? v_e8m0(p, f.block_bytes, blocks)
+         : f.scales == nvfp4_scales ? v_ue4m3(p, f.block_bytes, blocks)
+                                    : v_halves(p, f.block_bytes, blocks, f.groups);
+    *m = f.mins ? v_halves(p + 2, f.block_bytes, blocks, 1) : v_zero();
     return v;
 }
 
 /* Step s, `blocks` blocks, of `rows` rows with `count` tokens, each having `x` for its first step. */
 EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups, int64_t s, const int blocks, const int rows,
                           const int8_t *const *x, const int count, vf (*acc)[EQ_BATCH]) {
-    const int64_t stride = groups * f.block_bytes;
+    const int64_t stride = groups / f.groups * f.block_bytes;
+    const int bytes = 4 / f.groups * f.block_bytes;
     const int side = count > 1 && rows > 1 ? 2 : 1; /* rows that share what they load of a token */
     EQ_UNROLL
     for (int r = 0; r < rows; r += side) {
@@ -23,9 +30,8 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups
         w128 v[2];
         EQ_UNROLL
         for (int i = 0; i < side; i++) {
-            const uint8_t *block = data + (r + i) * stride + 4 * s * f.block_bytes;
-            for (int64_t at = 0; at < 4 * f.block_bytes; at += 64)
-                EQ_PREFETCH(data + (rows * s + r + i) * 4 * f.block_bytes + at + EQ_AHEAD);
+            const uint8_t *block = data + (r + i) * stride + s * bytes;
+            for (int64_t at = 0; at < bytes; at += 64) EQ_PREFETCH(data + (rows * s + r + i) * bytes + at + EQ_AHEAD);
             v[i] = quad(f, block, blocks, &d[i], &m[i]);
         }
         EQ_UNROLL
@@ -44,7 +50,7 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups
 /* `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void quads_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                            const int count, float *tile) {
-    int64_t groups = a->width / 32, stride = groups * f.block_bytes, whole = groups / 4, steps = (groups + 3) / 4;
+    int64_t groups = a->width / 32, stride = groups / f.groups * f.block_bytes, whole = groups / 4, steps = (groups + 3) / 4;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
     const int8_t *x[EQ_BATCH];
     vf acc[EQ_ROWS][EQ_BATCH];
@@ -52,9 +58,9 @@ EQ_INLINE void quads_block(const eq_layout f, const eq_tensor *w, const eq_act *
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) acc[r][t] = v_zero();
     for (int64_t s = 0; s < whole; s++) quads_step(f, data, groups, s, 4, rows, x, count, acc);
-    if (groups % 4 == 1) quads_step(f, data, groups, whole, 1, rows, x, count, acc);
-    else if (groups % 4 == 2) quads_step(f, data, groups, whole, 2, rows, x, count, acc);
-    else if (groups % 4 == 3) quads_step(f, data, groups, whole, 3, rows, x, count, acc);
+    if (f.groups == 1 && groups % 4 == 1) quads_step(f, data, groups, whole, 1, rows, x, count, acc);
+    else if (f.groups < 4 && groups % 4 == 2) quads_step(f, data, groups, whole, 2, rows, x, count, acc);
+    else if (f.groups == 1 && groups % 4 == 3) quads_step(f, data, groups, whole, 3, rows, x, count, acc);
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]);
 }

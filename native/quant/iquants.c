@@ -79,7 +79,7 @@ void eq_group_iq3_s(const uint8_t *row, int64_t g, int16_t w[32], float s[2], fl
 static void put_iq1(unsigned index, unsigned down, int16_t *w) {
     const uint64_t vector = eq_grid_iq1_s[index & 2047u];
     for (int i = 0; i < 8; i++) {
-        const int v = (int8_t)(vector >> 8 * i & 0xff);
+        const int v = (int)(vector >> 8 * i & 0xff) - 1;
         w[i] = (int16_t)(8 * v + (down ? -1 : 1));
     }
 }

@@ -77,10 +77,6 @@ EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
     v_store(out + 4, vmulq_n_f32(vcvtq_f32_s32(vmovl_high_s16(x)), d));
 }
 
-EQ_INLINE w32 w_load(const int16_t *p) { /* the low bytes */
-    const int8_t *b = (const int8_t *)p;
-    return (w32){vuzp1q_s8(vld1q_s8(b), vld1q_s8(b + 16)), vuzp1q_s8(vld1q_s8(b + 32), vld1q_s8(b + 48))};
-}
 EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) { /* the offset is 0 here */
     (void)offset;
     vst1q_s8((int8_t *)p, w.a);
@@ -106,6 +102,17 @@ EQ_INLINE w32 w_nibbles_table(const uint8_t *p, const int8_t *table) {
     int8x16_t t = vld1q_s8(table);
     return (w32){vqtbl1q_s8(t, vandq_u8(x, vdupq_n_u8(15))), vqtbl1q_s8(t, vshrq_n_u8(x, 4))};
 }
+EQ_INLINE w32 w_vectors(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return (w32){vcombine_s8(vcreate_s8(a), vcreate_s8(b)), vcombine_s8(vcreate_s8(c), vcreate_s8(d))};
+}
+EQ_INLINE w32 w_middle(w32 x) { /* second and third eight swapped */
+    return (w32){vcombine_s8(vget_low_s8(x.a), vget_low_s8(x.b)), vcombine_s8(vget_high_s8(x.a), vget_high_s8(x.b))};
+}
+EQ_INLINE uint8x16_t w_digit(int8x16_t x, const uint8_t *powers) { /* from 86 on 1, from 171 on 2 */
+    uint8x16_t y = vmulq_u8(vreinterpretq_u8_s8(x), vld1q_u8(powers)), none = vdupq_n_u8(0);
+    return vsubq_u8(vsubq_u8(none, vcgeq_u8(y, vdupq_n_u8(86))), vcgeq_u8(y, vdupq_n_u8(171)));
+}
+EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { return w_unsigned(w_digit(x.a, powers), w_digit(x.b, powers + 16)); }
 EQ_INLINE w32 w_flags(uint32_t mask) { /* all ones where bit i of mask is set */
     static const uint8_t bits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     static const uint8_t bytes[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -116,6 +123,10 @@ EQ_INLINE w32 w_mask(uint32_t mask, int value) {
     int8x16_t v = vdupq_n_s8((int8_t)value);
     w32 on = w_flags(mask);
     return (w32){vandq_s8(on.a, v), vandq_s8(on.b, v)};
+}
+EQ_INLINE w32 w_signs(w32 x, uint32_t mask) {
+    w32 on = w_flags(mask);
+    return (w32){vsubq_s8(veorq_s8(x.a, on.a), on.a), vsubq_s8(veorq_s8(x.b, on.b), on.b)};
 }
 #define EQ_OWN_MASKS 1
 EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) {

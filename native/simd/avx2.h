@@ -1,9 +1,13 @@
 /* The vector vocabulary for AVX2 with FMA and F16C: 8 floats, 32 weights as bytes. */
 #define EQ_VL 8
 #define EQ_NV 2
+#ifndef EQ_OWN_DOTS
 #define EQ_MR 4
+#endif
 #define EQ_QB 4
 #define EQ_SUMS 8
+#define EQ_FLOATS_ROWS 2   /* kernels/floats.inc.h: 12 sums */
+#define EQ_FLOATS_TOKENS 6
 
 typedef __m256 vf;
 typedef __m256i vi; /* integer sums */
@@ -57,11 +61,6 @@ EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) {
     *low = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_and_si256(x, _mm256_set1_epi32(15)), eight));
     *high = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(x, 4), eight));
 }
-EQ_INLINE vf v_half_all(const uint8_t *p) {
-    int16_t h;
-    memcpy(&h, p, 2);
-    return _mm256_cvtph_ps(_mm_set1_epi16(h));
-}
 EQ_INLINE float v_first(vf x) { return _mm256_cvtss_f32(x); }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(x, limit, _CMP_LT_OQ));
@@ -88,13 +87,9 @@ EQ_INLINE void v_turn(vf *x) { /* 8 x 8, rows for columns */
 
 EQ_INLINE __m256i m_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 EQ_INLINE __m256i m_twice(const void *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }
-EQ_INLINE __m256i m_bytes(__m256i a, __m256i b) { /* 16 int16 and 16 more */
-    return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xD8);
-}
 EQ_INLINE w32 w_unsigned(__m256i signed_bytes) {
     return (w32){_mm256_xor_si256(signed_bytes, _mm256_set1_epi8((char)0x80)), 128};
 }
-EQ_INLINE w32 w_load(const int16_t *p) { return w_unsigned(m_bytes(m_load(p), m_load(p + 16))); }
 EQ_INLINE w32 w_bytes(const int8_t *p) { return w_unsigned(m_load(p)); }
 EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) {
     _mm256_storeu_si256((__m256i *)p, _mm256_add_epi8(w.b, _mm256_set1_epi8((char)(offset - w.more))));
@@ -122,6 +117,35 @@ EQ_INLINE w32 w_add_if(w32 x, uint32_t mask, int n) { return (w32){_mm256_add_ep
 EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) {
     return (w32){_mm256_add_epi8(x.b, w_flags(mask, n)), x.more + n};
 }
+EQ_INLINE w32 w_mask(uint32_t mask, int n) { return (w32){w_flags(mask, n), 0}; }
+/* 16 bytes of nibbles, looked up in 16 levels that are `offset` too large */
+#define EQ_OWN_LEVELS 1
+EQ_INLINE w32 w_levels(const uint8_t *p, const int8_t *table, int offset) {
+    return (w32){_mm256_shuffle_epi8(m_twice(table), w_nibbles(p).b), offset};
+}
+#define EQ_OWN_PAIRS 1
+EQ_INLINE w32 w_pairs(const uint8_t *p) { /* 8 bytes: 32 pairs of bits */
+    __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+    x = _mm256_or_si256(x, _mm256_slli_epi32(x, 12));
+    x = _mm256_or_si256(x, _mm256_slli_epi32(x, 6));
+    return (w32){_mm256_and_si256(x, _mm256_set1_epi8(3)), 0};
+}
+EQ_INLINE w32 w_vectors(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return (w32){_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a), 0};
+}
+EQ_INLINE w32 w_signs(w32 x, uint32_t mask) {
+    __m256i minus = w_flags(mask, -1);
+    return w_unsigned(_mm256_sub_epi8(_mm256_xor_si256(x.b, minus), minus));
+}
+EQ_INLINE w32 w_middle(w32 x) { return (w32){_mm256_permute4x64_epi64(x.b, 0xD8), x.more}; }
+EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { /* a byte times its power, in the high byte of a word, times 3 */
+    const __m256i p = m_load(powers), three = _mm256_set1_epi16(3);
+    __m256i even = _mm256_mullo_epi16(_mm256_slli_epi16(x.b, 8), p);
+    __m256i odd = _mm256_mullo_epi16(_mm256_and_si256(x.b, _mm256_set1_epi16((short)0xFF00)), _mm256_srli_epi16(p, 8));
+    even = _mm256_mulhi_epu16(even, three);
+    odd = _mm256_mulhi_epu16(odd, three);
+    return (w32){_mm256_or_si256(even, _mm256_slli_epi16(odd, 8)), 0};
+}
 EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm256_or_si256(x.b, y.b), 0}; }
 EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm256_sll_epi16(x.b, _mm_cvtsi32_si128(n)), 0}; } /* not out of a byte */
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){x.b, x.more + n}; }
@@ -139,8 +163,11 @@ EQ_INLINE __m256i w_even(w32 w) {
     return _mm256_sub_epi16(_mm256_and_si256(w.b, _mm256_set1_epi16(0xFF)), _mm256_set1_epi16((short)w.more));
 }
 EQ_INLINE __m256i w_odd(w32 w) { return _mm256_sub_epi16(_mm256_srli_epi16(w.b, 8), _mm256_set1_epi16((short)w.more)); }
+#ifndef EQ_OWN_DOTS
+EQ_INLINE __m256i m_dot(__m256i sums, __m256i a, __m256i b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
+#endif
 EQ_INLINE __m256i w_dot(w32 w, const int16_t *x) { /* lanes 0 to 3: of the first 16 */
-    return _mm256_add_epi32(_mm256_madd_epi16(w_even(w), m_load(x)), _mm256_madd_epi16(w_odd(w), m_load(x + 16)));
+    return m_dot(_mm256_madd_epi16(w_even(w), m_load(x)), w_odd(w), m_load(x + 16));
 }
 EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(w_dot(w, x)), scale, acc);
@@ -157,15 +184,31 @@ EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1)
 typedef struct { w32 block[4]; } w128;
 typedef struct { const int16_t *q; __m256i start; } x128;
 
-EQ_INLINE vf v_halves(const uint8_t *p, int bytes, int blocks) { /* a half of each block, twice */
+EQ_INLINE vf v_twice(__m128 x) { return _mm256_insertf128_ps(_mm256_castps128_ps256(x), x, 1); }
+EQ_INLINE vf v_halves(const uint8_t *p, int bytes, int blocks, int groups) { /* a half for each of four groups, twice */
     uint64_t four = 0;
     for (int i = 0; i < 4; i++) {
         uint16_t h;
-        memcpy(&h, p + (i < blocks ? i : blocks - 1) * bytes, 2);
+        memcpy(&h, p + (i < blocks ? i : blocks - 1) / groups * bytes, 2);
         four |= (uint64_t)h << 16 * i;
     }
-    __m128 x = _mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four));
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(x), x, 1);
+    return v_twice(_mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four)));
+}
+EQ_INLINE vf v_e8m0(const uint8_t *p, int bytes, int blocks) { /* eq_e8m0_half for each, twice */
+    const __m128i least = _mm_set1_epi32(0x00200000), one = _mm_set1_epi32(1);
+    const uint8_t *last = p + (blocks - 1) * bytes;
+    __m128i x = _mm_set_epi32(blocks > 3 ? p[3 * bytes] : *last, blocks > 2 ? p[2 * bytes] : *last, blocks > 1 ? p[bytes] : *last, *p);
+    __m128i many = _mm_slli_epi32(_mm_sub_epi32(x, one), 23);
+    return v_twice(_mm_castsi128_ps(_mm_blendv_epi8(_mm_sllv_epi32(least, x), many, _mm_cmpgt_epi32(x, one))));
+}
+/* eq_ue4m3_half of the first 16 of four groups, of their last 16; in half precision they are 2^-7 of that */
+EQ_INLINE vf v_ue4m3(const uint8_t *p, int bytes, int blocks) {
+    const __m128i order = _mm_set_epi8(7, -1, 5, -1, 3, -1, 1, -1, 6, -1, 4, -1, 2, -1, 0, -1);
+    uint64_t all = u32(p) | (uint64_t)u32(p + (blocks > 2 ? bytes : 0)) << 32;
+    __m128i x = _mm_shuffle_epi8(_mm_cvtsi64_si128((int64_t)all), order);
+    __m128i none = _mm_cmpeq_epi16(x, _mm_set1_epi16(0x7F00));
+    x = _mm_andnot_si128(none, _mm_and_si128(_mm_srli_epi16(x, 1), _mm_set1_epi16(0x3F80)));
+    return _mm256_mul_ps(_mm256_cvtph_ps(x), _mm256_set1_ps(128.0f));
 }
 EQ_INLINE x128 x_quad(const int8_t *q, int offset) {
     __m256i start = _mm256_setzero_si256();
@@ -262,13 +305,7 @@ EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sum
              _mm256_add_epi32(_mm256_madd_epi16(l[0], l[0]), _mm256_madd_epi16(l[1], l[1])), sums);
 }
 
-/* Packed: 4 activations of each of 8 tokens times 4 weights. There is no dot product of bytes: pairs of products are added
- * as int16 first. Weights of up to 6 bits are unsigned, and so small that several such pairs fit; those of 8 bits, for
- * which not even one does, are int16 as their activations are. */
-#define EQ_STORED(offset) ((offset) == 128 ? 0 : (offset))
-#define EQ_WORDS(bits) ((bits) == 8)
-#define EQ_INT16_SUMS 1
-typedef __m256i vp;
+/* --- packed: 4 activations of each of 8 tokens times 4 weights --------------------------------------------------- */
 EQ_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
 EQ_INLINE vi i_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 EQ_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
@@ -279,6 +316,14 @@ EQ_INLINE vw x_four(const uint8_t *w) {
     return _mm256_set1_epi32(four);
 }
 EQ_INLINE vf i_float(vi x) { return _mm256_cvtepi32_ps(x); }
+
+#ifndef EQ_OWN_DOTS
+/* There is no dot product of bytes: pairs of products are added as int16 first. Weights of up to 6 bits are unsigned, and
+ * so small that several such pairs fit; those of 8 bits, for which not even one does, are int16 as their activations are. */
+#define EQ_STORED(offset) ((offset) == 128 ? 0 : (offset))
+#define EQ_WORDS(bits) ((bits) == 8)
+#define EQ_INT16_SUMS 1
+typedef __m256i vp;
 EQ_INLINE vp p_products(vw w, vx x) { return _mm256_maddubs_epi16(w, x); }
 EQ_INLINE vp p_add(vp a, vp b) { return _mm256_add_epi16(a, b); }
 EQ_INLINE vi i_widen(vi acc, vp x) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, _mm256_set1_epi16(1))); }
@@ -305,3 +350,4 @@ EQ_INLINE void x_words(const int8_t *high, const int8_t *low, int16_t *first, in
     _mm256_storeu_si256((__m256i *)first, x0);
     _mm256_storeu_si256((__m256i *)second, x1);
 }
+#endif

@@ -59,7 +59,6 @@ EQ_INLINE vf v_half_all(const uint8_t *p) { /* the same half in all lanes */
     memcpy(&h, p, 2);
     return _mm512_cvtph_ps(_mm256_set1_epi16(h));
 }
-EQ_INLINE float v_first(vf x) { return _mm512_cvtss_f32(x); }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { /* x < limit ? yes : no, lane by lane */
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), no, yes);
 }
@@ -92,7 +91,6 @@ EQ_INLINE void v_turn(vf *x) { /* 16 x 16, rows for columns */
 #include "simd/x86.h"
 
 /* --- 32 weights as int16 ------------------------------------------------------------------------------------- */
-EQ_INLINE w32 w_load(const int16_t *p) { return (w32){_mm512_loadu_si512(p)}; }
 EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi16_epi8(_mm512_add_epi16(w.a, _mm512_set1_epi16((short)offset))));
 }
@@ -130,17 +128,26 @@ EQ_INLINE w32 w_sub_unless(w32 x, uint32_t mask, int n) {
     return (w32){_mm512_mask_sub_epi16(x.a, ~mask, x.a, _mm512_set1_epi16((short)n))};
 }
 #define EQ_OWN_MASKS 1
+EQ_INLINE w32 w_mask(uint32_t mask, int n) { return (w32){_mm512_maskz_set1_epi16(mask, (short)n)}; }
+EQ_INLINE w32 w_signs(w32 x, uint32_t mask) { return (w32){_mm512_mask_sub_epi16(x.a, mask, _mm512_setzero_si512(), x.a)}; }
+EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm512_sll_epi16(x.a, _mm_cvtsi32_si128(n))}; }
+EQ_INLINE w32 w_middle(w32 x) { return (w32){_mm512_shuffle_i64x2(x.a, x.a, 0xD8)}; }
+EQ_INLINE w32 w_vectors(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return (w32){_mm512_cvtepu8_epi16(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a))};
+}
+#define EQ_OWN_PAIRS 1
+EQ_INLINE w32 w_pairs(const uint8_t *p) { /* 8 bytes: 32 pairs of bits */
+    __m512i x = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p)); /* its four pairs into words */
+    x = _mm512_or_si512(x, _mm512_slli_epi64(x, 28));
+    x = _mm512_or_si512(x, _mm512_slli_epi64(x, 14));
+    return (w32){_mm512_and_si512(x, _mm512_set1_epi16(3))};
+}
+EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { /* a byte times its power, in the high byte of a word, times 3 */
+    __m512i p = _mm512_slli_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)powers)), 8);
+    return (w32){_mm512_mulhi_epu16(_mm512_mullo_epi16(x.a, p), _mm512_set1_epi16(3))};
+}
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){_mm512_sub_epi16(x.a, _mm512_set1_epi16((short)n))}; }
 
-EQ_INLINE __m512i w_dot(__m512i sums, w32 w, const int16_t *x) { return _mm512_dpwssd_epi32(sums, w.a, _mm512_loadu_si512(x)); }
-/* acc + scale * (lane sums of w * x) */
-EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(w_dot(_mm512_setzero_si512(), w, x)), scale, acc);
-}
-/* the same with a scale for each half of 16 */
-EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
-    return w_fma(acc, w, x, _mm512_mask_broadcastss_ps(_mm512_set1_ps(scale0), 0xFF00, _mm_set_ss(scale1)));
-}
 
 EQ_INLINE float v_largest32(const float *x) { /* magnitude; NaN if one is not finite */
     const __m512i sign = _mm512_set1_epi32((int)0x80000000);
@@ -159,6 +166,8 @@ EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) { /* of either half */
     v8_sums2(_mm512_castsi512_si256(pairs), _mm512_extracti64x4_epi64(pairs, 1), sums);
 }
 #include "simd/avx512_planes.h"
+#include "simd/avx512_small.h"
+#include "simd/avx512_codes.h"
 
 #define EQ_OWN_SPLIT 1
 EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sums) {

@@ -53,8 +53,9 @@ EQ_INLINE __m512i q_four_rows(__m512i a, __m512i b, __m512i c, __m512i d) { /* a
     __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
-EQ_INLINE __m512i q_less(__m512i sums, __m512i of, int offset) { /* what an offset of the weights, a power of 2, has added */
-    return _mm512_sub_epi32(sums, _mm512_slli_epi32(of, __builtin_ctz((unsigned)offset)));
+EQ_INLINE __m512i q_less(__m512i sums, __m512i of, const int offset) { /* what an offset of the weights has added */
+    if ((offset & (offset - 1)) == 0) return _mm512_sub_epi32(sums, _mm512_slli_epi32(of, __builtin_ctz((unsigned)offset)));
+    return _mm512_sub_epi32(sums, _mm512_mullo_epi32(of, _mm512_set1_epi32(offset)));
 }
 EQ_INLINE void v_store_rows(float *out, vf x) { /* four rows: groups 0 and 2, 1 and 3, then both */
     __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
@@ -88,18 +89,17 @@ EQ_INLINE __m512i q_join(__m512i low, __m512i x, int a, int b, int c, int d, int
     x = _mm512_rolv_epi32(x, q_lanes(a & 31, b & 31, c & 31, d & 31)); /* what comes from other bytes is not under the mask */
     return _mm512_ternarylogic_epi64(low, x, _mm512_set1_epi8((char)mask), 0xF8); /* low | (x & mask) */
 }
-EQ_INLINE __m512i q_table(__m512i x, int shift, const int8_t *table) { /* nibbles looked up in 16 signed bytes; 128 more */
-    const __m512i low = _mm512_set1_epi8(15), sign = _mm512_set1_epi8((char)128);
-    const __m512i t = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table)), sign);
+EQ_INLINE __m512i q_table(__m512i x, int shift, const int8_t *table, int more) { /* nibbles looked up in 16 signed bytes */
+    const __m512i low = _mm512_set1_epi8(15);
+    const __m512i t = _mm512_add_epi8(q_each((const uint8_t *)table), _mm512_set1_epi8((char)more));
     return _mm512_shuffle_epi8(t, _mm512_and_si512(_mm512_srl_epi16(x, _mm_cvtsi32_si128(shift)), low));
 }
 EQ_INLINE b128 q_nibbles(__m512i x) { /* low ones are the first 16 */
     const __m512i low = _mm512_set1_epi8(15);
     return (b128){_mm512_and_si512(x, low), _mm512_and_si512(_mm512_srli_epi16(x, 4), low)};
 }
-EQ_INLINE b128 q_biased(__m512i first, __m512i last) { /* signed bytes; 128 more */
-    const __m512i sign = _mm512_set1_epi8((char)128);
-    return (b128){_mm512_xor_si512(first, sign), _mm512_xor_si512(last, sign)};
+EQ_INLINE b128 q_more(b128 w, int n) {
+    return (b128){_mm512_add_epi8(w.first, _mm512_set1_epi8((char)n)), _mm512_add_epi8(w.last, _mm512_set1_epi8((char)n))};
 }
 /* 16 more where the bit of a weight is set; the 32 bits of each group over and over */
 EQ_INLINE b128 q_add_bits(b128 w, __m512i bits) {
@@ -149,6 +149,11 @@ EQ_INLINE __m512i q_rows(const uint8_t *const *b, int at) { /* 16 bytes of each 
     x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)(b[1] + at)));
     x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)(b[2] + at)));
     return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)(b[3] + at)));
+}
+EQ_INLINE __m512i q_lanes4(__m128i a, __m128i b, __m128i c, __m128i d) {
+    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(c), d, 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 EQ_INLINE vf q_over(__m128 rows) { return _mm512_broadcast_f32x4(rows); }
 EQ_INLINE vf q_halves(const uint8_t *const *b, int at) { /* a half of each row */
@@ -231,4 +236,7 @@ EQ_INLINE s128 q_scales(b256 h, int half, int halves, int mins) {
         out.m[i] = mins ? v_mul(_mm512_cvtepi32_ps(q_turned(h.m, first, step, 0)), h.dmin) : v_zero();
     }
     return out;
+}
+EQ_INLINE b256 q_even_scales(const uint8_t *const *b, int at) { /* blocks of 256 with a single one */
+    return (b256){_mm512_set1_epi8(1), _mm512_setzero_si512(), q_halves(b, at), v_zero()};
 }

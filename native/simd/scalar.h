@@ -4,6 +4,8 @@
 #define EQ_MR 2
 #define EQ_QB 1
 #define EQ_SUMS 32
+#define EQ_FLOATS_ROWS 2
+#define EQ_FLOATS_TOKENS 4
 
 typedef float vf;
 typedef int32_t vi;
@@ -44,7 +46,6 @@ EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) {
     *low = (float)((*p & 15) - 8);
     *high = (float)((*p >> 4) - 8);
 }
-EQ_INLINE vf v_half_all(const uint8_t *p) { return v_half(p); }
 EQ_INLINE float v_first(vf x) { return x; }
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { return x < limit ? yes : no; }
 EQ_INLINE vf v_iota(void) { return 0.0f; }
@@ -73,7 +74,6 @@ EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
     for (int i = 0; i < 32; i++) out.v[i] = (int16_t)(expression); \
     return out;
 
-EQ_INLINE w32 w_load(const int16_t *p) { EQ_EACH32(p[i]) }
 EQ_INLINE void w_bytes_store(uint8_t *p, w32 w, int offset) {
     for (int i = 0; i < 32; i++) p[i] = (uint8_t)(w.v[i] + offset);
 }
@@ -83,6 +83,15 @@ EQ_INLINE w32 w_nibbles(const uint8_t *p) { EQ_EACH32(i < 16 ? p[i] & 15 : p[i -
 EQ_INLINE w32 w_nibbles_table(const uint8_t *p, const int8_t *table) {
     EQ_EACH32(table[i < 16 ? p[i] & 15 : p[i - 16] >> 4])
 }
+/* 8 weights of 8 bits after the other, unsigned */
+EQ_INLINE w32 w_vectors(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    const uint64_t four[4] = {a, b, c, d};
+    EQ_EACH32(four[i / 8] >> 8 * (i % 8) & 255)
+}
+EQ_INLINE w32 w_signs(w32 x, uint32_t mask) { EQ_EACH32(mask >> i & 1 ? -x.v[i] : x.v[i]) } /* of what w_vectors gives */
+EQ_INLINE w32 w_middle(w32 x) { EQ_EACH32(x.v[i / 8 == 1 ? i + 8 : i / 8 == 2 ? i - 8 : i]) } /* second and third eight swapped */
+/* the first digit to base 3 of each byte, a fraction of 256, times its power, modulo 256 */
+EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { EQ_EACH32((uint8_t)(x.v[i] * powers[i]) * 3 >> 8) }
 EQ_INLINE w32 w_mask(uint32_t mask, int value) { EQ_EACH32(mask >> i & 1 ? value : 0) }
 EQ_INLINE w32 w_or(w32 x, w32 y) { EQ_EACH32(x.v[i] | y.v[i]) }
 EQ_INLINE w32 w_shl(w32 x, int n) { EQ_EACH32(x.v[i] * (1 << n)) }

@@ -6,7 +6,7 @@ from edgeq import _lib
 from tests.backends.single import Runner
 
 # The variants that this machine can run; the others are tested by cross-compiling (test_arm.py) or elsewhere.
-ISAS = ("scalar", "avx2", "avx512vnni", "amx", "neon", "neondot")
+ISAS = ("scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon", "neondot")
 
 
 def works(isa: str) -> bool:

@@ -78,7 +78,8 @@ def variant(by: str | Runner) -> str:
     return by if isinstance(by, str) else getattr(by, "ran", "numba")
 
 
-BLOCK = {"scalar": 8, "avx2": 16, "avx512vnni": 32, "neon": 16, "neondot": 8}  # tokens that choose together
+# Tokens that choose together.
+BLOCK = {"scalar": 8, "avx2": 16, "avxvnni": 16, "avx512vnni": 32, "neon": 16, "neondot": 8}
 ROWS = 16  # up to so many tokens, every activation has both bytes
 
 

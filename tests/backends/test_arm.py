@@ -92,10 +92,10 @@ def test_attention_over_two_segments(isa: Driver) -> None:
 
 
 def test_forced_names_select_what_the_processor_can_run(cpu: str, drivers: dict[str, Driver]) -> None:
-    asked = [None, "neondot", "neon", "scalar", "avx2", "avx512vnni", "Neon", ""]
+    asked = [None, "neondot", "neon", "scalar", "avx2", "avxvnni", "avx512vnni", "Neon", ""]
     build_info, report, layout, *selected = drivers[cpu].ask("i", *map(name, asked[:-1]), b"\0")
     dot = "neondot" if BEST[cpu] == "neondot" else ""
-    assert [s.decode() for s in selected] == [BEST[cpu], dot, "neon", "scalar", "", "", "", ""]
+    assert [s.decode() for s in selected] == [BEST[cpu], dot, "neon", "scalar", "", "", "", "", ""]
     assert build_info.decode().endswith("aarch64")
     facts = json.loads(report)
     assert facts["chosen"] == BEST[cpu]

@@ -13,7 +13,7 @@ from tests.backends.conftest import WORKING
 
 pytestmark = pytest.mark.skipif(not _lib.available(), reason="no native library")
 INVALID = 3
-LANES = {"scalar": (4, 1), "avx2": (32, 8), "avx512vnni": (64, 16), "amx": (64, 16),
+LANES = {"scalar": (4, 1), "avx2": (32, 8), "avxvnni": (32, 8), "avx512vnni": (64, 16), "amx": (64, 16),
          "neon": (16, 4), "neondot": (16, 4)}
 
 

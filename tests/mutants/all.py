@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tests.mutants import (
     blocks,
+    codebooks,
     container,
     dots,
+    floats,
     formats,
     kernels,
     linears,
@@ -25,7 +27,9 @@ GROUPS = (
     formats,
     kernels,
     linears,
+    floats,
     blocks,
+    codebooks,
     simd,
     dots,
     ops,

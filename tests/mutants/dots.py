@@ -11,6 +11,7 @@ scalar, avx2, x86 = (
     Vocabulary(f"{f}.h", v, BOTH) for f, v in (("scalar", "scalar"), ("avx2", "avx2"), ("x86", "avx2"))
 )
 avx512 = Vocabulary("avx512.h", "avx512vnni", BOTH)
+avxvnni = Vocabulary("avxvnni.h", "avxvnni", BOTH)
 MEASURE = "tests/bench/test_bench_measure.py"
 EMULATED = "test_linear and (Q5_0 or Q4_1 or Q2_K or Q6_K)"
 ROUNDED = f"largest or very_different or {EMULATED}"
@@ -62,6 +63,14 @@ AVX2: list[Mutant] = [
         ("x_words", "0x0200", "0x0100", "last two activations one byte early"),
         ("x_words", "_mm256_shuffle_epi8(x, b), 8)", "_mm256_shuffle_epi8(x, a), 8)", "low bytes of the first two"),
         ("x_words", "first, x0", "first, x1", "last two activations twice"),
+    ),
+    *avx2(LINEAR,
+        ("m_dot", "_mm256_add_epi32(sums, _mm256_madd_epi16(a, b))", "_mm256_madd_epi16(a, b)", "first products lost"),
+    ),
+    *avxvnni(f"{LINEAR} or largest",
+        ("m_dot", "(sums, a, b)", "(sums, a, a)", "weights squared"),
+        ("i_dot", "(acc, w, x)", "(acc, x, w)", "signs of the other operand"),
+        ("i_dot", "(acc, w, x)", "(_mm256_setzero_si256(), w, x)", "only the last products"),
     ),
     *avx2("number_of_blocks",
         ("v_halves", "h << 16 * i", "h << 16 * (i ^ 1)", "halves of neighbouring blocks swapped"),

@@ -82,11 +82,9 @@ LAYOUTS: list[Mutant] = [
          "high bits of scales 4 to 7"),
         ("q3_k_signed", "<< 32, 32)", "<< 32, 31)", "offset of scales off by one"),
         ("q3_k_scales", "q3_k_signed(b, 1)", "q3_k_signed(b, 0)", "scales 8 to 15")),
-    *linear(FORMATS, "IQ2_S")(
-        ("any_values", "group(row, g, w, s, m)", "group(row, g ^ 1, w, s, m)", "groups swapped"),),
 ]  # fmt: skip
 
-ANY = "test_linear and (Q4_1 or Q4_K or Q2_K or IQ2_S or Q6_K)"
+ANY = "test_linear and (Q4_1 or Q4_K or Q2_K or IQ2_S or NVFP4 or Q6_K)"
 
 
 def rows(variant: str, *tests: str) -> In:
@@ -111,8 +109,8 @@ ROWS: list[Mutant] = [
         ("rows_block", "if (f.mins && !f.halves) minima", "if (0) minima", "mins of Q4_K left out"),
         ("rows_block", "h < 2 && f.mins && f.halves", "h < 1 && f.mins && f.halves",
          "half of the mins of Q2_K left out"),
-        ("rows_block", "s[1] * a->scale[at]", "s[0] * a->scale[at]", "one scale for both halves"),
-        ("rows_block", "v_half_all(block + 2)", "v_half_all(block)", "scale taken for the min"),
+        ("rows_block", "s[2 * j + 1] * a->scale[at]", "s[2 * j] * a->scale[at]", "one scale for both halves"),
+        ("rows_block", "v_set(m[j])", "v_set(s[j])", "scale taken for the min"),
         ("rows_block", "v8_sum(minima[r][t])", "0 * v8_sum(minima[r][t])", "mins not added"),
         ("rows_block", "tile[r * a->tokens + token(a, first + t)]", "tile[r * a->tokens + t]",
          "outputs of later tokens"),
@@ -176,34 +174,13 @@ ROWS: list[Mutant] = [
         (*WIDE, "native/stages.c"), ("avx512vnni",))(
         ("eq_round_span", "? 256 : 32", "? 32 : 32", "a scale for 32 where kernels expect one for 256"),
     ),
-    *avx2("linear.inc.h", "test_linear and (Q1_0 or Q2_0 or NVFP4)")(
-        ("any_layout", "eq_format_block(type) / 32", "eq_format_block(type) / 32 > 1 ? 8 : 1",
-         "formats with blocks of 64 and 128"),
-    ),
     *avx2("linear.inc.h", "reproducible or sixteen")(
         ("rows_block", "v_sum(acc[r][t]) +", "v_sum(acc[r][t]) * (count == 4 ? 1.0000002f : 1.0f) +",
          "four tokens rounded otherwise than one"),
     ),
-    *avx2("linear.inc.h", "test_linear and (F32 or F16)")(
-        ("f32_load", "+ i", "+ (i & ~8)", "every other vector"),
-        ("f32_one", "[i]", "[i - 1]", "last weights"),
-        ("f16_load", "+ i", "+ (i & ~8)", "every other vector"),
-        ("f16_one", "2 * i", "2 * i - 2", "last weights"),
-        ("bf16_load", "+ i", "+ (i & ~8)", "every other vector"),
-        ("bf16_one", "[i]", "[i - 1]", "last weights"),
-        ("float_block", "+ rest[r][t]", "+ rest[r][0]", "rest of the first token for all"),
-        ("float_block", "row * n * bytes", "row * (n & ~7) * bytes", "rows of odd width"),
-        ("float_linear", "row, 4, t, 1, out)", "row, 3, t, 1, out)", "fourth row of single tokens"),
-    ),
     *avx2("linear.inc.h", "test_linear")(
-        ("linear", "EQ_CASE(20, iq4_nl) EQ_CASE(23, iq4_xs)", "EQ_CASE(20, iq4_xs) EQ_CASE(23, iq4_nl)",
+        ("linear", "EQ_CASE(21, iq3_s) EQ_CASE(22, iq2_s)", "EQ_CASE(21, iq2_s) EQ_CASE(22, iq3_s)",
          "kernels of two formats swapped"),
-        ("linear", "packed ? any_panel : any_rows", "packed ? any_rows : any_rows",
-         "packed activations read as natural ones"),
-        ("any_rows", "any_layout(w->type)", "any_layout(w->type == 16 ? 17 : w->type)",
-         "layout of another format"),
-        ("any_panel", "any_layout(w->type)", "any_layout(w->type == 16 ? 17 : w->type)",
-         "layout of another format"),
     ),
 ]  # fmt: skip
 

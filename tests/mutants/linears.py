@@ -26,7 +26,6 @@ def wide(file: str, *tests: str) -> In:
 UNPACK: list[Mutant] = [
     *avx2(MANY)(
         ("panel_unpack", "per * g, *m = p->m[r] + per * g", "per * g, *m = p->m[r] + g", "place of the mins"),
-        ("panel_unpack", "k / 32 + j", "k / 32 + (j & 6)", "groups of the general formats"),
         ("panel_unpack", "data + k / span", "data + (k - k0) / span", "later panels repeat the first one's weights"),
         ("panel_unpack", "k - k0 + 32 * j;", "k - k0 + 32 * (j ^ 1);", "groups swapped"),
         ("panel_words", "p->w[row]", "p->w[0]", "first row for all"),
@@ -177,10 +176,10 @@ LEFT = "number_of_blocks or (sixteen and (Q4_0 or Q5_1)) or missing"
 QUADS: list[Mutant] = [
     *wide("quads.inc.h", f"{OPS} {LINEARS} {FEW} -k 'avx512vnni and ({LEFT})'")(
         ("quads_step", "x[t] + s * EQ_QUAD_BYTES", "x[t]", "activations of the first four blocks for all"),
-        ("quads_step", "data + (r + i) * stride + 4 * s", "data + (r + i) * stride + s", "which blocks"),
-        ("quads_step", "data + (r + i) * stride + 4 * s", "data + r * stride + 4 * s", "first of two rows for both"),
-        ("quads_step", "v_mul(d[i], x_scale(record))", "d[i]", "scale of activations left out"),
-        ("quads_step", "v_mul(d[i],", "v_mul(d[0],", "scale of the first of two rows for both"),
+        ("quads_step", "stride + s * bytes", "stride + s * f.block_bytes", "which blocks"),
+        ("quads_step", "data + (r + i) * stride", "data + r * stride", "first of two rows for both"),
+        ("quads_step", "offset)), v_mul(d[i], x_scale(record))", "offset)), d[i]", "scale of activations left out"),
+        ("quads_step", "offset)), v_mul(d[i],", "offset)), v_mul(d[0],", "scale of the first of two rows for both"),
         ("quads_step", "v_fma(m[i],", "v_fma(m[0],", "min of the first of two rows for both"),
         ("quads_step", "if (f.mins) acc", "if (f.mins && r == 0) acc", "mins of later rows left out"),
         ("quads_block", "steps = (groups + 3) / 4", "steps = groups / 4", "where tokens' activations begin"),
