@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.mutants import (
-    blocks,
     codebooks,
     container,
     dots,
@@ -13,7 +12,9 @@ from tests.mutants import (
     linears,
     numba,
     ops,
+    planes,
     pretokenizers,
+    rounding,
     samplers,
     sessions,
     simd,
@@ -28,7 +29,8 @@ GROUPS = (
     kernels,
     linears,
     floats,
-    blocks,
+    planes,
+    rounding,
     codebooks,
     simd,
     dots,

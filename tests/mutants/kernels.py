@@ -129,10 +129,6 @@ ROWS: list[Mutant] = [
         ("batches", "row, 1, t, 1, out)", "row0, 1, t, 1, out)", "rows that are left over: one token"),
     ),
     *rows("avx512vnni", f"{ANY} or sixteen")(
-        ("batches", "row + r, 2, t, 8", "row, 2, t, 8", "first two rows of eight tokens twice"),
-        ("batches", "8, out + r * a->tokens", "8, out", "place of the last two rows of eight tokens"),
-        ("batches", "r < EQ_ROWS; r += 2", "r < EQ_ROWS - 2; r += 2", "last two rows of eight tokens left out"),
-        ("batches", "row + r, 2, t, 8", "row + r, 2, t, 4", "last four of eight tokens left out"),
         ("token", "t < a->tokens ? t : a->tokens - 1", "t", "tokens behind the last one of eight"),
     ),
     *rows("avx2", f"{ANY} or activation or scale")(

@@ -174,7 +174,8 @@ PACK: list[Mutant] = [
 LEFT = "number_of_blocks or (sixteen and (Q4_0 or Q5_1)) or missing"
 
 QUADS: list[Mutant] = [
-    *wide("quads.inc.h", f"{OPS} {LINEARS} {FEW} -k 'avx512vnni and ({LEFT})'")(
+    *In("kernels: quads", "native/kernels/quads.inc.h", (f"{OPS} {LINEARS} {FEW} -k 'avx2 and ({LEFT})'",), AVX2,
+        ("avx2",))(
         ("quads_step", "x[t] + s * EQ_QUAD_BYTES", "x[t]", "activations of the first four blocks for all"),
         ("quads_step", "stride + s * bytes", "stride + s * f.block_bytes", "which blocks"),
         ("quads_step", "data + (r + i) * stride", "data + r * stride", "first of two rows for both"),
@@ -193,27 +194,14 @@ QUADS: list[Mutant] = [
         ("quads_block", "whole, 3, rows", "whole, 2, rows", "third of three blocks that are left over"),
         ("quads_block", "whole, 3, rows", "whole, 4, rows", "a block behind the last one"),
         ("quads_block", "+ row * stride", "+ row / 4 * 4 * stride", "rows that are left over"),
-        ("q4_0_quads", "q_begin(p, 18, blocks, 8", "q_begin(p, 18, blocks, 6", "second load one word early"),
-        ("q4_0_quads", "nibbles)), 8)", "nibbles)), 7)", "offset off by one"),
-        ("q4_1_quads", "q4_1_heads", "q4_0_heads", "heads of another format"),
-        ("q5_0_quads", "q5_0_last), 16", "q5_0_last), 8", "fifth bit one place too low"),
-        ("q5_0_quads", "q_words(ends, q5_0_first)", "q_words(ends, q5_0_last)", "fifth bits of the last 16 twice"),
-        ("q5_1_quads", "q_words(ends, q5_1_last)", "q_words(ends, q5_1_first)", "fifth bits of the first 16 twice"),
-        ("iq4_nl_quads", "q_table(x, 4,", "q_table(x, 0,", "low nibbles for both"),
-        ("q5_0_quads", "q_begin(p, 22, blocks", "q_begin(p, 18, blocks", "end of the blocks that are left over"),
-        ("q8_0_quads", "q_gather(p + 18, 34", "q_gather(p + 17, 34", "second half one byte early"),
-        ("q8_0_quads", "q_gather(p + 2, 34", "q_gather(p + 2, 32", "stride of blocks"),
-        ("", "i * bytes + 2 * word + 2 <= 64", "i * bytes + 2 * word <= 64", "a word behind the first load"),
-        ("", "EQ_NIBBLES(q4_1, 20, 16, 2)", "EQ_NIBBLES(q4_1, 20, 16, 1)", "nibbles one word early"),
-        ("", "EQ_BITS(q5_1_first, 24, 32, 2)", "EQ_BITS(q5_1_first, 24, 32, 1)", "mins taken for the fifth bits"),
-        ("", "EQ_HEADS(q8_0, 34, 68)", "EQ_HEADS(q8_0, 34, 66)", "scales of the last blocks"),
-        ("", "EQ_ALL(bytes, second, 1)}", "EQ_ALL(bytes, second, 0)}", "scales taken for the mins"),
-        ("", "(word + 7))", "(word + 6))", "last word of nibbles"),
     ),
     *In("kernels: quads", "native/kernels/quads.inc.h", (f"{OPS} {LINEARS} -k 'avx2 and number_of_blocks'",), AVX2,
         ("avx2",))(
         ("quad", "i < blocks ? i : blocks - 1", "i", "reads behind the last block"),
         ("quad", "v_halves(p + 2,", "v_halves(p,", "scale taken for the min"),
+    ),
+    *In("kernels: quads", "native/kernels/linear.inc.h", (f"{OPS} -k 'avx2 and test_linear and Q4_K'",), AVX2, ("avx2",))(
+        ("rows_linear", "f.groups < 8 ? quads_block", "f.groups < 9 ? quads_block", "blocks of 256 as smaller ones"),
     ),
 ]  # fmt: skip
 

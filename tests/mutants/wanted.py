@@ -20,7 +20,6 @@ WITHOUT: dict[Place, str] = {
     ("native/quant/half.h", "eq_float_bits"): "copies bits",
     ("native/quant/half.h", "eq_bits_float"): "copies bits",
     ("native/simd/avx2.h", "v_first"): "must be there, but only zeros reach it: blocks of 32 are taken four at a time",
-    ("native/simd/avx512.h", "x_quad"): "gives what it is given",
     ("native/kernels/dots.inc.h", "i_load"): "must be there, but is not reached: sums start at zero",
     **{("native/kernels/dots.inc.h", f): "likewise: weights are bytes there" for f in ("w_store", "x_words")},
     **{("native/simd/amx.h", f"t_{f}"): "tests without tiles have their own" for f in ("begin", "end", "written")},
