@@ -200,7 +200,8 @@ QUADS: list[Mutant] = [
         ("quad", "i < blocks ? i : blocks - 1", "i", "reads behind the last block"),
         ("quad", "v_halves(p + 2,", "v_halves(p,", "scale taken for the min"),
     ),
-    *In("kernels: quads", "native/kernels/linear.inc.h", (f"{OPS} -k 'avx2 and test_linear and Q4_K'",), AVX2, ("avx2",))(
+    *In("kernels: quads", "native/kernels/linear.inc.h", (f"{OPS} -k 'avx2 and test_linear and Q4_K'",), AVX2,
+        ("avx2",))(
         ("rows_linear", "f.groups < 8 ? quads_block", "f.groups < 9 ? quads_block", "blocks of 256 as smaller ones"),
     ),
 ]  # fmt: skip
