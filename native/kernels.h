@@ -12,7 +12,7 @@
 
 /* Rows of activations, and their rounding for integer dots: x ~ scale * q, |q| <= 32512 (15.98 bits), in groups of 32.
  * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums); where K is a multiple
- *          of 256, one scale for 256: then integers can be summed through all of a weight's block;
+ *          of 256, one scale for 256;
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
  * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
  *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of

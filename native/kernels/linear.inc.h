@@ -54,7 +54,9 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 
 #define EQ_ROWS 4       /* rows in flight */
 #define EQ_BATCH 4      /* tokens that meet weights while these are in registers */
-#define EQ_AHEAD 8192   /* bytes: weights are asked for in the order of memory, though rows are read side by side */
+#define EQ_AHEAD 8192   /* bytes: weights are asked for in the order of memory, though rows are read side by side, */
+/* at least the rows that come next, or the last of them would be asked for when they are read */
+EQ_INLINE int64_t eq_ahead(int64_t stride) { return EQ_ROWS * stride > EQ_AHEAD ? EQ_ROWS * stride : EQ_AHEAD; }
 
 /* Number t of the tokens; past the last, the last again. */
 EQ_INLINE int64_t token(const eq_act *a, int t) { return t < a->tokens ? t : a->tokens - 1; }
@@ -95,7 +97,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
         for (int r = 0; r < rows; r++) {
             const uint8_t *block = data + r * stride + b * f.block_bytes;
             for (int64_t i = 0; i < f.block_bytes; i += 64)
-                EQ_PREFETCH(data + (rows * b + r) * f.block_bytes + i + EQ_AHEAD);
+                EQ_PREFETCH(data + (rows * b + r) * f.block_bytes + i + eq_ahead(stride));
             float s[16], m[16];
             f.scales(block, s, m);
             for (int j = 0; j < f.groups && f.groups < 8; j++) {

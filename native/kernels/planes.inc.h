@@ -2,7 +2,7 @@
  * meet weights while these are in registers. Integers are exact up to the sum of a group (of 16 where it has two scales);
  * sums in float32 go through every fourth group, then through these four: the same for every token and number of tokens. */
 
-#define EQ_MEET 8
+#define EQ_MEET 4
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
 /* What four rows' sums of each part of the groups add to a token's. */
@@ -42,8 +42,10 @@ EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int h
     b128 w[4];
     for (int r = 0; r < 4; r++) {
         const uint8_t *block = b[r];
-        if (count == 1) EQ_FORGET(block); /* row by row: less waits for memory at a time */
+        EQ_FORGET(block); /* row by row: less waits for memory at a time */
         w[r] = f.codes ? q_more(f.vectors(&m->codes[r], half), f.offset) : f.part(block, part);
+        EQ_HOLD(w[r].first);
+        EQ_HOLD(w[r].last);
         for (int h = 0; h < 1 + f.halves && count == 1; h++) {
             sums[h][r] = q_sums(w[r], x[0] + at, h, parts);
             EQ_HOLD(sums[h][r]);
@@ -70,14 +72,14 @@ EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
                     float *tile) {
     const int64_t groups = a->width / 32, steps = (groups + 3) / 4, stride = groups / f.groups * f.block_bytes;
     const int64_t bytes = 4 * f.block_bytes / f.groups; /* of a step and row */
-    const uint8_t *data = (const uint8_t *)w->data + row * stride, *b[4];
+    const uint8_t *data = (const uint8_t *)w->data + row * stride, *ahead = data + eq_ahead(stride), *b[4];
     const int8_t *x[EQ_MEET];
     vf acc[EQ_MEET];
     for (int r = 0; r < 4; r++) b[r] = data + (r < rows ? r : rows - 1) * stride;
     for (int t = 0; t < count; t++) x[t] = a->quads + token(a, first + t) * steps * EQ_QUAD_BYTES, acc[t] = v_zero();
     for (int64_t s = 0; s < groups / 4;) {
         const int64_t step = f.groups < 8 ? bytes : f.block_bytes;
-        for (int64_t i = 0; i < 4 * step; i += 64) EQ_PREFETCH(data + 4 * s * bytes + i + EQ_AHEAD);
+        for (int64_t i = 0; i < 4 * step; i += 64) EQ_PREFETCH(ahead + 4 * s * bytes + i);
         if (f.groups < 8) {
             meet_step(f, b, 0, 4, NULL, x, s * EQ_QUAD_BYTES, count, acc);
             s++;
@@ -107,8 +109,7 @@ EQ_INLINE void planes_linear(const eq_layout f, const eq_tensor *w, const eq_act
         float *out = tile + (row - row0) * a->tokens;
         for (int t = 0; t < a->tokens;) {
             const int left = a->tokens - t;
-            if (left > 4) meet(f, w, a, row, rows, t, 8, out), t += 8;
-            else if (left > 2) meet(f, w, a, row, rows, t, 4, out), t += 4;
+            if (left > 2) meet(f, w, a, row, rows, t, 4, out), t += 4;
             else if (left > 1) meet(f, w, a, row, rows, t, 2, out), t += 2;
             else meet(f, w, a, row, rows, t, 1, out), t += 1;
         }

@@ -39,7 +39,7 @@ MEET: list[Mutant] = [
         ("meet", "s * EQ_QUAD_BYTES + EQ_QUAD_BYTES", "s * EQ_QUAD_BYTES", "activations of the first half for both"),
         ("meet", "tile[r * a->tokens + token(a, first + t)]", "tile[r * a->tokens + t]", "outputs of later tokens"),
         ("planes_linear", "(row - row0) * a->tokens", "(row - row0)", "place of later rows"),
-        ("planes_linear", "row, rows, t, 8", "row, rows, 0, 8", "first eight tokens twice"),
+        ("planes_linear", "row, rows, t, 4", "row, rows, 0, 4", "first four tokens for all"),
         ("planes_linear", "row, rows, t, 2", "row, rows, 0, 2", "first two tokens for the last"),
     ),
     *wide("kernels/planes.inc.h", LEFT)(
