@@ -54,7 +54,6 @@ EQ_INLINE __m512i q_four_rows(__m512i a, __m512i b, __m512i c, __m512i d) { /* a
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 EQ_INLINE __m512i q_less(__m512i sums, __m512i of, const int offset) { /* what an offset of the weights has added */
-    if ((offset & (offset - 1)) == 0) return _mm512_sub_epi32(sums, _mm512_slli_epi32(of, __builtin_ctz((unsigned)offset)));
     return _mm512_sub_epi32(sums, _mm512_mullo_epi32(of, _mm512_set1_epi32(offset)));
 }
 EQ_INLINE void v_store_rows(float *out, vf x) { /* four rows: groups 0 and 2, 1 and 3, then both */

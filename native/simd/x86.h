@@ -4,6 +4,7 @@
 #define EQ_HOLD(v) __asm__("" : "+v"(v))
 #define EQ_IN_MEMORY(v) __asm__("" : "+m"(v))
 #else
+#define EQ_HOLD(v) ((void)0)
 #define EQ_IN_MEMORY(v) ((void)0)
 #endif
 

@@ -110,7 +110,7 @@ WORDS: list[Mutant] = [
         ("q_sums", "record + X_LOW + 64 * i", "record + X_LOW", "low bytes of the first 16 twice"),
         ("q_four_rows", "_mm512_unpackhi_epi64(ab, cd)", "_mm512_unpacklo_epi64(ab, cd)", "half of the sums twice"),
         ("q_four_rows", "_mm512_unpackhi_epi32(c, d)", "_mm512_unpackhi_epi32(a, d)", "first row for the third"),
-        ("q_less", "__builtin_ctz((unsigned)offset)", "__builtin_ctz((unsigned)offset) - 1", "half of an offset"),
+        ("q_less", "_mm512_set1_epi32(offset)", "_mm512_set1_epi32(offset - 1)", "offset off by one"),
         ("v_store_rows", "(y, 1)", "(y, 0)", "even groups twice"),
         ("q_lanes", "c, c, c, c, b", "d, c, c, c, b", "one lane has what belongs to the next"),
         ("q_kept", "c * 0x01010101", "b * 0x01010101", "bits of the second lane in the third"),
