@@ -26,7 +26,7 @@ typedef struct {
     float *sum32;
     float *lost;  /* packed only */
     float *power;
-    int8_t *quads; /* natural only: an order of four groups that some variants keep too */
+    int8_t *quads; /* natural only: an order of four groups that some variants keep too, and AVX-512 alone */
     int32_t tokens;
     int32_t width;
     int32_t packed;

@@ -54,8 +54,9 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 
 #define EQ_ROWS 4       /* rows in flight */
 #define EQ_BATCH 4      /* tokens that meet weights while these are in registers */
-#define EQ_AHEAD 8192   /* bytes: weights are asked for in the order of memory, though rows are read side by side, */
-/* at least the rows that come next, or the last of them would be asked for when they are read */
+#define EQ_AHEAD 8192   /* bytes */
+/* How far ahead weights are asked for: in the order of memory, though rows are read side by side, so that it takes all rows
+ * that come next, or the last of them would be asked for when they are read. */
 EQ_INLINE int64_t eq_ahead(int64_t stride) { return EQ_ROWS * stride > EQ_AHEAD ? EQ_ROWS * stride : EQ_AHEAD; }
 
 /* Number t of the tokens; past the last, the last again. */
@@ -170,13 +171,20 @@ EQ_INLINE void round_span(const eq_act *a, int64_t t, int64_t k, int groups) {
     for (int i = 1; i < groups; i++) largest = larger(largest, v_largest32(x + 32 * i));
     float scale = largest / 32512.0f, inverse = 32512.0f / largest; /* NaN where a value is not finite */
     for (int i = 0; i < groups; i++) {
-        int64_t g = k / 32 + i, at = t * (a->width / 32) + g;
-        int32_t sums[2];
+        int64_t g = k / 32 + i;
         int16_t q[32];
         if (scale >= 1.17549435e-38f) w_round(x + 32 * i, inverse, q);
         else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
+#ifndef EQ_PLANES /* there all formats take them from quads */
+        int64_t at = t * (a->width / 32) + g;
+        int32_t sums[2];
         w_sums(q, sums);
         EQ_ARRANGE(q);
+        memcpy(a->q + t * a->width + 32 * g, q, sizeof q);
+        a->scale[at] = scale;
+        a->sum32[at] = scale * (float)(sums[0] + sums[1]);
+        for (int h = 0; h < 2; h++) a->sum[2 * at + h] = scale * (float)sums[h];
+#endif
 #ifdef EQ_QUADS
         int64_t all = a->width / 32;
         int8_t *quads = a->quads + t * ((all + 3) / 4) * EQ_QUAD_BYTES;
@@ -184,10 +192,6 @@ EQ_INLINE void round_span(const eq_act *a, int64_t t, int64_t k, int groups) {
         static const int16_t none[32];
         for (int64_t behind = all; g + 1 == all && behind % 4; behind++) x_place(none, 0.0f, behind, quads);
 #endif
-        memcpy(a->q + t * a->width + 32 * g, q, sizeof q);
-        a->scale[at] = scale;
-        a->sum32[at] = scale * (float)(sums[0] + sums[1]);
-        for (int h = 0; h < 2; h++) a->sum[2 * at + h] = scale * (float)sums[h];
     }
 }
 

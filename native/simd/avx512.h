@@ -54,11 +54,6 @@ EQ_INLINE void v_load_nibbles(const uint8_t *p, vf *low, vf *high) { /* of EQ_VL
     *low = _mm512_permutexvar_ps(x, numbers);
     *high = _mm512_permutexvar_ps(_mm512_srli_epi32(x, 4), numbers);
 }
-EQ_INLINE vf v_half_all(const uint8_t *p) { /* the same half in all lanes */
-    int16_t h;
-    memcpy(&h, p, 2);
-    return _mm512_cvtph_ps(_mm256_set1_epi16(h));
-}
 EQ_INLINE vf v_below(vf x, vf limit, vf yes, vf no) { /* x < limit ? yes : no, lane by lane */
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), no, yes);
 }

@@ -17,6 +17,7 @@ enum { X_HIGH = 0, X_LOW = 128, X_SCALE = 256, X_INTS = 320, X_SUMS = 512, EQ_QU
 
 /* 32 natural activations into the place of group `g` of four */
 EQ_INLINE void x_place(const int16_t *q, float scale, int64_t g, int8_t *quads) {
+    int32_t sums[3];
     __m512i x = _mm512_loadu_si512(q), high = _mm512_srai_epi16(_mm512_add_epi16(x, _mm512_set1_epi16(128)), 8);
     __m256i bytes[2] = {_mm512_cvtepi16_epi8(high), _mm512_cvtepi16_epi8(x)}; /* low as a signed byte is x - 256 high */
     int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 16;
@@ -24,7 +25,6 @@ EQ_INLINE void x_place(const int16_t *q, float scale, int64_t g, int8_t *quads) 
         _mm_storeu_si128((__m128i *)(to + X_LOW * plane), _mm256_castsi256_si128(bytes[plane]));
         _mm_storeu_si128((__m128i *)(to + X_LOW * plane + 64), _mm256_extracti128_si256(bytes[plane], 1));
     }
-    int32_t sums[3];
     w_sums(q, sums);
     sums[2] = sums[0] + sums[1];
     _mm_storeu_ps((float *)(void *)(to + X_SCALE), _mm_set1_ps(scale));

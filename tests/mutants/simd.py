@@ -224,7 +224,6 @@ AVX512: list[Mutant] = [
     *avx512_corners("cache_keeps", ("v_store_half", "TO_NEAREST_INT", "TO_ZERO", "towards zero")),
     *avx512(HALVES,
         ("v_half", "memcpy(&h, p, 2)", "memcpy(&h, p, 2), h &= 0xFFFE", "lowest bit lost"),
-        ("v_half_all", "memcpy(&h, p, 2)", "memcpy(&h, p, 2), h = -h", "other bits"),
     ),
     *avx512(ATTENTION,
         ("v_below", "_CMP_LT_OQ", "_CMP_LE_OQ", "equal counts as below"),
