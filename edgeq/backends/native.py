@@ -217,7 +217,7 @@ class NativeExecutable(Executable):
             self._guards = []
 
     def __del__(self) -> None:
-        if getattr(self, "_guards", None):
+        if getattr(self, "_guards", None) and _lib is not None:  # at the end of the process modules may be gone
             self.close()
 
 
