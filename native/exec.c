@@ -31,8 +31,7 @@ static int32_t linear_input(const eq_program *p, const eq_op *op) {
     return eq_format_group(p->tensors[weight].type) ? x : -1;
 }
 
-/* The buffer that an op writes, or -1. */
-static int32_t written(const eq_op *op) {
+int32_t eq_written(const eq_op *op) {
     switch (op->kind) {
         case EQ_OP_EMBED: return op->u.embed.out;
         case EQ_OP_RMS_NORM: return op->u.rms_norm.out;
@@ -77,7 +76,7 @@ static int plan(eq_exec *e) {
     for (int32_t i = 0; i < p->n_inputs; i++)
         if (wanted[p->inputs[i]]) e->stages[e->n_stages++] = (eq_stage){NULL, p->inputs[i]};
     for (int32_t i = 0; i < p->n_ops; i++) {
-        int32_t out = written(&p->ops[i]), rounds = out >= 0 && wanted[out] ? out : -1;
+        int32_t out = eq_written(&p->ops[i]), rounds = out >= 0 && wanted[out] ? out : -1;
         int itself = rounds >= 0 && rounds_itself(p, &p->ops[i]);
         e->stages[e->n_stages++] = (eq_stage){&p->ops[i], itself ? rounds : -1};
         if (rounds >= 0 && !itself) e->stages[e->n_stages++] = (eq_stage){NULL, rounds};
@@ -141,8 +140,6 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
     e->max_segments = 1 + (int32_t)((1 << 20) / EQ_SEGMENT);
     e->partial_bytes = (int64_t)EQ_SMALL_BATCH * e->max_heads * e->max_segments * (e->max_head_dim + 2) * 4;
     e->n_finished = (int64_t)EQ_SMALL_BATCH * (e->max_heads + 1);
-    for (int32_t i = 0; i < p->n_buffers; i++)
-        if (p->buffers[i].width / 256 > e->spans_ready) e->spans_ready = p->buffers[i].width / 256;
     if (ok) {
         e->arena = eq_pages_new(e->arena_bytes);
         e->threads_bytes = e->thread_bytes * eq_pool_threads(pool);
@@ -152,8 +149,7 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
         e->spans = calloc((size_t)p->chunk + 1, sizeof *e->spans);
         e->claims = calloc((size_t)(eq_pool_threads(pool) + 1) * (size_t)claims_row(e), sizeof *e->claims);
         e->finished = calloc((size_t)e->n_finished, sizeof *e->finished);
-        e->ready = calloc((size_t)(quad_rows(e) * e->spans_ready + 1), sizeof *e->ready);
-        ok = e->arena && e->threads && e->partial && e->buffers && e->spans && e->claims && e->finished && e->ready;
+        ok = e->arena && e->threads && e->partial && e->buffers && e->spans && e->claims && e->finished;
     }
     if (ok) return e;
     snprintf(message, (size_t)message_size, "no memory for %lld bytes of buffers",
@@ -175,7 +171,6 @@ void eq_exec_free(eq_exec *e) {
     free(e->spans);
     free(e->claims);
     free(e->finished);
-    free(e->ready);
     free(e);
 }
 
@@ -201,14 +196,36 @@ eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
     return a;
 }
 
-static void work(void *argument, int32_t thread, int32_t threads) {
-    eq_step_context *c = argument;
-    (void)threads;
+/* Between two stages: those of one row that lie between them, and weights that the thread will read first. */
+typedef struct {
+    eq_step_context *c;
+    int32_t first, next, thread;
+    const char *ahead, *end;
+} between_stages;
+
+static void one_row_stages(void *argument) {
+    const between_stages *b = argument;
+    for (int32_t i = b->first; i < b->next; i++) eq_run_stage(b->c, i, b->thread);
+}
+
+static int ask_ahead(void *argument) {
+    between_stages *b = argument;
+    for (int i = 0; i < 4 && b->ahead < b->end; i++, b->ahead += 64) EQ_PREFETCH(b->ahead);
+    return b->ahead < b->end;
+}
+
+static void work(eq_step_context *c, int32_t thread) {
+    between_stages b = {c, 0, 0, thread, NULL, NULL};
+    const eq_between between = {one_row_stages, ask_ahead, &b};
+    int few = c->batch->n_tokens <= EQ_SMALL_BATCH;
     uint64_t mode = eq_cpu_flush_denormals();
-    for (int32_t i = 0; i < c->exec->n_stages; i++) {
+    for (int32_t i = 0; i < c->exec->n_stages; i = b.next) {
+        b.first = b.next = i + 1;
+        while (b.next < c->exec->n_stages && eq_is_one_row(c, b.next)) b.next++;
         eq_run_stage(c, i, thread);
         if (thread == 0 && c->cancel && *(const volatile int32_t *)c->cancel) atomic_store(&c->stop_after, i);
-        eq_pool_barrier(c->exec->pool);
+        if (few) eq_first_weights(c, b.next, thread, &b.ahead, &b.end);
+        eq_pool_barrier(c->exec->pool, &between);
         if (atomic_load(&c->stop_after) <= i) break;
     }
     eq_cpu_restore(mode);
@@ -284,11 +301,9 @@ static void step(void *argument, int32_t thread, int32_t threads) {
             for (int32_t i = 0; i < c->exec->n_stages; i++)
                 atomic_store_explicit(eq_claims(c->exec, t) + i, 0, memory_order_relaxed);
         memset(c->exec->finished, 0, (size_t)c->exec->n_finished * sizeof *c->exec->finished);
-        if (c->batch->n_tokens <= quad_rows(c->exec)) /* else all is packed */
-            memset(c->exec->ready, 0, (size_t)(c->batch->n_tokens * c->exec->spans_ready) * sizeof *c->exec->ready);
     }
-    eq_pool_barrier(c->exec->pool);
-    work(c, thread, threads);
+    eq_pool_barrier(c->exec->pool, NULL);
+    work(c, thread);
     if (thread == 0)
         for (int32_t i = 0; i < p->n_outputs; i++)
             if (c->buffers[p->outputs[i]] != call->outputs[i])

@@ -30,8 +30,6 @@ struct eq_exec {
     atomic_int *claims;     /* [threads][stages]: units taken of each thread's share; a row is whole cache lines */
     atomic_int *finished;   /* segments done, per attention unit */
     int64_t n_finished;
-    atomic_int *ready;      /* columns that are there, per token and span of 256 of the buffer that a stage rounds */
-    int64_t spans_ready;    /* most of a token */
     float *partial;         /* attention of segments: m, l, o */
     int64_t partial_bytes;
     int32_t max_segments;
@@ -59,7 +57,11 @@ typedef struct {
 int64_t eq_kv_row_bytes(int32_t kv_type, int32_t head_dim);
 int32_t eq_check_program(const eq_program *p, const eq_kernels *k, char *message, int64_t message_size);
 
-/* Units of a stage, and one of them. */
+int32_t eq_written(const eq_op *op); /* the buffer that an op writes, or -1 */
+
+/* Of the next linear from `stage` on: the first weights that a thread will read, EQ_ASKED bytes of them at most. */
+void eq_first_weights(const eq_step_context *c, int32_t stage, int32_t thread, const char **first, const char **end);
+int eq_is_one_row(const eq_step_context *c, int32_t stage); /* a stage of one unit: work for one thread */
 void eq_run_stage(eq_step_context *c, int32_t stage, int32_t thread);
 int64_t eq_tile_bytes(const eq_exec *e); /* of a thread's scratch: outputs of linears, or of an attention segment */
 char *eq_thread_scratch(const eq_exec *e, int32_t thread);

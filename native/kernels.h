@@ -4,6 +4,12 @@
 
 #include "edgeq.h"
 
+#if defined(__GNUC__)
+#define EQ_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define EQ_PREFETCH(p) ((void)(p))
+#endif
+
 #define EQ_TILE 64         /* positions per attention tile */
 #define EQ_SEGMENT 1024    /* positions whose attention is one partial result; partials are merged in order */
 #define EQ_ROW_STEP 96     /* most weight rows that one call of a linear kernel takes */
@@ -11,8 +17,7 @@
 #define EQ_MAX_QUERIES 128   /* of one attention job */
 
 /* Rows of activations, and their rounding for integer dots: x ~ scale * q, |q| <= 32512 (15.98 bits), in groups of 32.
- * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums); where K is a multiple
- *          of 256, one scale for 256;
+ * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums);
  *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
  * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
  *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of
@@ -31,9 +36,6 @@ typedef struct {
     int32_t width;
     int32_t packed;
 } eq_act;
-
-/* So many activations have one scale, and are rounded together. */
-static inline int64_t eq_round_span(const eq_act *a) { return !a->packed && a->width % 256 == 0 ? 256 : 32; }
 
 /* Dot products of rows [row0, row1) with all tokens: tile [(row - row0) * tokens + t]. At most EQ_ROW_STEP rows.
  * scratch: EQ_LINEAR_SCRATCH bytes, 64-byte aligned, private to the thread. */
@@ -67,7 +69,7 @@ typedef struct eq_kernels {
     int32_t token_block; /* B of the packed layout */
     int32_t (*works)(void);
     eq_linear_fn (*linear)(int32_t type, int32_t packed);
-    void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1); /* columns: whole spans of eq_round_span */
+    void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1); /* columns: multiples of 32 */
     void (*rms_norm)(const float *x, const float *weight, float *out, int64_t n, float eps);
     void (*rope)(float *head, const float *table, int64_t rot, int32_t style);
     void (*glu)(const float *gate, const float *up, float *out, int64_t n, int32_t act);

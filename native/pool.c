@@ -68,16 +68,18 @@ struct eq_pool {
     _Alignas(64) atomic_int phase;
 };
 
-void eq_pool_barrier(eq_pool *pool) {
-    if (pool->threads == 1) return;
+void eq_pool_barrier(eq_pool *pool, const eq_between *between) {
     int phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->threads - 1) {
+        if (between) between->last(between->argument);
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
         return;
     }
+    int more = between != NULL;
     for (int spins = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == phase; spins++) {
-        if (spins < SPIN_BARRIER) cpu_relax();
+        if (more) more = between->wait(between->argument);
+        else if (spins < SPIN_BARRIER) cpu_relax();
         else cpu_yield();
     }
 }
@@ -103,7 +105,7 @@ static void *work(void *argument) {
     eq_pool *pool = self->pool;
     for (int seen = 0; wait_for_run(pool, seen); seen++) {
         pool->fn(pool->argument, self->index, pool->threads);
-        eq_pool_barrier(pool);
+        eq_pool_barrier(pool, NULL);
     }
     return 0;
 }
@@ -188,7 +190,7 @@ int32_t eq_pool_run(eq_pool *pool, eq_pool_fn fn, void *argument) {
         mutex_unlock(&pool->sleep);
     }
     fn(argument, 0, pool->threads);
-    eq_pool_barrier(pool);
+    eq_pool_barrier(pool, NULL);
     mutex_unlock(&pool->turn);
     return EQ_OK;
 }

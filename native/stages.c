@@ -30,6 +30,20 @@ static int32_t claim(const site *s, int32_t units) {
     }
     return units;
 }
+static int32_t first_unit(const site *s, int32_t units) { return (int32_t)((int64_t)units * s->thread / s->threads); }
+
+/* The same for a run of units, the end of which is returned: long ones first, single ones last, so that claims are few and
+ * threads end together (guided self-scheduling, Polychronopoulos and Kuck 1987). No unit is left: 0. */
+static int32_t claim_run(const site *s, int32_t units, int32_t *first) {
+    for (; *s->done < s->threads; ++*s->done) {
+        int64_t owner = (s->thread + *s->done) % s->threads;
+        int32_t at = (int32_t)(units * owner / s->threads), end = (int32_t)(units * (owner + 1) / s->threads);
+        int32_t i = atomic_fetch_add_explicit(eq_claims(s->c->exec, (int32_t)owner) + s->stage, 1, memory_order_relaxed);
+        for (; i >= 0 && at < end; i--) *first = at, at += MAX(1, (end - at) / 4);
+        if (i < 0) return at;
+    }
+    return 0;
+}
 static int32_t parts_of(int64_t rows, int64_t step) { return (int32_t)((rows + step - 1) / step); }
 static float *at(const site *s, int32_t buffer) { return s->c->buffers[buffer]; }
 static int64_t width(const site *s, int32_t buffer) { return s->p->buffers[buffer].width; }
@@ -43,20 +57,7 @@ static void round_out(const site *s, int64_t t0, int64_t t1, int64_t k0, int64_t
     int32_t buffer = s->c->exec->stages[s->stage].rounds;
     if (buffer < 0) return;
     eq_act a = eq_rounded(s->c, buffer);
-    const int64_t span = eq_round_span(&a);
-    if (k0 % span == 0 && k1 % span == 0) {
-        s->k->quantize(&a, t0, t1, k0, k1);
-        return;
-    }
-    for (int64_t k = k0 / span * span; k < k1; k += span) { /* who completes a span rounds it */
-        int32_t part = (int32_t)(MIN(k1, k + span) - MAX(k0, k));
-        for (int64_t t = t0; t < t1; t++) {
-            atomic_int *ready = &s->c->exec->ready[t * (a.width / span) + k / span];
-            if (atomic_fetch_add(ready, part) + part != span) continue;
-            atomic_store(ready, 0);
-            s->k->quantize(&a, t, t + 1, k, k + span);
-        }
-    }
+    s->k->quantize(&a, t0, t1, k0, k1);
 }
 
 /* --- row by row ------------------------------------------------------------------------------------------------- */
@@ -161,7 +162,9 @@ static void round_row(const site *s, int32_t t) {
     round_out(s, t, t + 1, 0, width(s, s->c->exec->stages[s->stage].rounds));
 }
 
-static void each_row(const site *s, int32_t rows, void (*row)(const site *, int32_t)) {
+typedef void (*row_fn)(const site *s, int32_t row);
+
+static void each_row(const site *s, int32_t rows, row_fn row) {
     int32_t step = rows > 4 * s->threads ? 4 : 1;
     for (int32_t i; (i = claim(s, parts_of(rows, step)) * step) < rows;)
         for (int32_t t = i; t < MIN(i + step, rows); t++) row(s, t);
@@ -178,41 +181,68 @@ static void multiply(const site *s, int32_t weight, int32_t x, int64_t row0, int
         kernel(w, &a, r, MIN(r + EQ_ROW_STEP, row1), tile + (r - row0) * a.tokens, s->scratch);
 }
 
-/* Rows that one claim takes: few enough that threads end together, many enough that a claim costs nothing. */
-static int64_t row_step(const site *s, int64_t rows, int32_t tokens) {
-    if (tokens > EQ_SMALL_BATCH) return rows >= 8 * EQ_ROW_STEP * s->threads ? EQ_ROW_STEP : EQ_ROW_STEP / 2;
-    int64_t step = rows / (8 * s->threads) / 4 * 4;
-    return MAX(8, MIN(step, EQ_ROW_STEP));
+/* Outputs that a unit of a linear has; of gates, they are rounded together. */
+static int64_t unit_rows(const site *s) {
+    if (s->op->kind == EQ_OP_GATE_UP) return 32;
+    return rows_of(s, eq_written(s->op)) <= EQ_SMALL_BATCH ? 8 : EQ_ROW_STEP / 2;
 }
 
-static void linear(const site *s, int32_t x, int32_t weight, int32_t bias, int32_t residual, int32_t out) {
-    int64_t rows = width(s, out), tokens = rows_of(s, out), step = row_step(s, rows, (int32_t)tokens);
+/* Outputs [r, r + n) of the stage's linear. */
+typedef void (*outputs_fn)(const site *s, int64_t r, int64_t n);
+
+/* All outputs: runs of units go to `some` in parts that kernels take. */
+static void outputs(const site *s, outputs_fn some) {
+    const int64_t rows = width(s, eq_written(s->op)), unit = unit_rows(s);
+    for (int32_t first, end; (end = claim_run(s, parts_of(rows, unit), &first)) > 0;)
+        for (int64_t r = first * unit, to = MIN(end * unit, rows); r < to; r += EQ_ROW_STEP) some(s, r, MIN(EQ_ROW_STEP, to - r));
+}
+
+static void linear(const site *s, int32_t x, int32_t weight, int32_t bias, int32_t residual, int32_t out, int64_t r, int64_t n) {
+    int64_t rows = width(s, out), tokens = rows_of(s, out);
     const float *b = constants(s, bias), *add = residual < 0 ? NULL : at(s, residual);
-    float *y = at(s, out);
-    if (tokens == 0) return;
-    for (int64_t r; (r = claim(s, parts_of(rows, step)) * step) < rows;) {
-        int64_t n = MIN(step, rows - r);
-        multiply(s, weight, x, r, r + n, s->tile);
-        s->k->turn(s->tile, tokens, n, tokens, b ? b + r : NULL, add ? add + r : NULL, y + r, rows);
-    }
+    multiply(s, weight, x, r, r + n, s->tile);
+    s->k->turn(s->tile, tokens, n, tokens, b ? b + r : NULL, add ? add + r : NULL, at(s, out) + r, rows);
+}
+static void linear_outputs(const site *s, int64_t r, int64_t n) {
+    const eq_op_linear *o = &s->op->u.linear;
+    linear(s, o->x, o->weight, o->bias, -1, o->out, r, n);
+}
+static void linear_add_outputs(const site *s, int64_t r, int64_t n) {
+    const eq_op_linear_add *o = &s->op->u.linear_add;
+    linear(s, o->x, o->weight, o->bias, o->residual, o->out, r, n);
 }
 
-static void gate_up(const site *s) {
+static void gate_up_outputs(const site *s, int64_t r, int64_t n) {
     const eq_op_gate_up *o = &s->op->u.gate_up;
-    int64_t rows = width(s, o->out), tokens = rows_of(s, o->out), step = tokens > EQ_SMALL_BATCH ? EQ_ROW_STEP : 32;
-    float *gate = s->tile, *up = s->tile + EQ_ROW_STEP * tokens, *y = at(s, o->out);
-    if (tokens == 0) return;
-    for (int64_t r; (r = claim(s, parts_of(rows, step)) * step) < rows;) {
-        int64_t n = MIN(step, rows - r);
-        multiply(s, o->gate, o->x, r, r + n, gate);
-        multiply(s, o->up, o->x, r, r + n, up);
-        s->k->glu(gate, up, gate, n * tokens, o->act);
-        s->k->turn(gate, tokens, n, tokens, NULL, NULL, y + r, rows);
-        round_out(s, 0, tokens, r, r + n);
-    }
+    int64_t tokens = rows_of(s, o->out);
+    float *gate = s->tile, *up = s->tile + EQ_ROW_STEP * tokens;
+    multiply(s, o->gate, o->x, r, r + n, gate);
+    multiply(s, o->up, o->x, r, r + n, up);
+    s->k->glu(gate, up, gate, n * tokens, o->act);
+    s->k->turn(gate, tokens, n, tokens, NULL, NULL, at(s, o->out) + r, width(s, o->out));
+    round_out(s, 0, tokens, r, r + n);
 }
 
-/* One head: its rows, then norm and rope, then into q or the cache. Values share the unit of their keys. */
+/* Asks for the tile of a head's keys or values that attention will read first, so that it is there by then. */
+static void ask_cache(const site *s, int32_t cache, int32_t head, int values) {
+    const eq_state *state = s->c->state;
+    const eq_cache *c = &s->p->caches[cache];
+    int64_t ring = state->rings[cache], row = eq_kv_row_bytes(state->kv_type, c->head_dim), p = s->c->batch->positions[0];
+    int64_t first = c->window > 0 ? MAX(0, p - c->window + 1) / EQ_TILE * EQ_TILE % ring : 0;
+    int64_t place = ((int64_t)s->c->batch->sequences[0] * c->kv_heads + head) * ring + first;
+    const char *tile = (values ? state->values : state->keys)[cache] + place * row;
+    for (int64_t b = 0; b < EQ_TILE * row; b += 64) EQ_PREFETCH(tile + b);
+}
+
+/* Unit of a qkv: a head of the queries (kind 0), then of the keys (1), then of the values (2). */
+static int32_t qkv_head(const site *s, int32_t unit, int *kind) {
+    const eq_op_qkv *o = &s->op->u.qkv;
+    int32_t kv_heads = s->p->caches[o->cache].kv_heads;
+    *kind = unit < o->heads ? 0 : unit < o->heads + kv_heads ? 1 : 2;
+    return unit - (*kind == 0 ? 0 : *kind == 1 ? o->heads : o->heads + kv_heads);
+}
+
+/* One head: its rows, then norm and rope, then into q or the cache. */
 static void qkv(const site *s) {
     const eq_op_qkv *o = &s->op->u.qkv;
     const eq_cache *c = &s->p->caches[o->cache];
@@ -220,10 +250,11 @@ static void qkv(const site *s) {
     float *some = s->tile + e * tokens; /* keys or values of a few tokens */
     const int32_t units = o->heads + 2 * c->kv_heads;
     for (int32_t unit; (unit = claim(s, units)) < units;) {
-        int kind = unit < o->heads ? 0 : unit < o->heads + c->kv_heads ? 1 : 2;
-        int32_t head = unit - (kind == 0 ? 0 : kind == 1 ? o->heads : o->heads + c->kv_heads);
+        int kind;
+        int32_t head = qkv_head(s, unit, &kind);
         const int32_t weights[] = {o->wq, o->wk, o->wv}, biases[] = {o->bq, o->bk, o->bv};
         const float *bias = constants(s, biases[kind]), *norm = constants(s, kind == 0 ? o->q_norm : kind == 1 ? o->k_norm : -1);
+        if (kind > 0 && tokens <= EQ_SMALL_BATCH) ask_cache(s, o->cache, head, kind == 2);
         multiply(s, weights[kind], o->x, head * e, head * e + e, s->tile);
         for (int32_t t = 0; t < tokens; t++) {
             float *row = kind == 0 ? at(s, o->q) + t * q_width + head * e : some + t % EQ_SMALL_BATCH * e;
@@ -341,15 +372,15 @@ static void attend(const site *s) {
     const eq_cache *c = &s->p->caches[o->cache];
     int32_t group = o->heads / c->kv_heads, spans = s->c->n_spans;
     int small = s->tokens <= EQ_SMALL_BATCH;
-    /* query heads of a key/value head are divided where there would be too few units, or too many queries in one */
-    int32_t parts = 1;
-    while (parts < group && (spans * c->kv_heads * parts < 2 * s->threads
-                             || (group + parts - 1) / parts * s->c->spans[0].count > EQ_MAX_QUERIES)) parts++;
-    int32_t each = (group + parts - 1) / parts;
-    int32_t most = 1;
+    int32_t most = 1; /* segments */
     for (int32_t t = 0; small && t < s->tokens; t++)
         most = MAX(most, s->c->batch->positions[t] / EQ_SEGMENT + 1);
     if (most > s->c->exec->max_segments) most = 1;
+    /* query heads of a key/value head are divided where there would be too few units, or too many queries in one */
+    int32_t parts = 1;
+    while (parts < group && (spans * c->kv_heads * parts * most < 2 * s->threads
+                             || (group + parts - 1) / parts * s->c->spans[0].count > EQ_MAX_QUERIES)) parts++;
+    int32_t each = (group + parts - 1) / parts;
     const int32_t units = spans * c->kv_heads * parts * most;
     for (int32_t unit; (unit = claim(s, units)) < units;) {
         int32_t g = unit % most, rest = unit / most, part = rest % parts, kv_head = rest / parts % c->kv_heads;
@@ -366,40 +397,91 @@ static void attend(const site *s) {
 
 /* --- dispatch ----------------------------------------------------------------------------------------------------------- */
 
+static row_fn row_by_row(const eq_op *op) {
+    if (!op) return round_row;
+    switch (op->kind) {
+        case EQ_OP_EMBED: return embed_row;
+        case EQ_OP_RMS_NORM: return norm_row;
+        case EQ_OP_ROPE_TABLE: return rope_table_row;
+        case EQ_OP_ROPE: return rope_row;
+        case EQ_OP_KV_WRITE: return kv_write_row;
+        case EQ_OP_GLU: return glu_row;
+        case EQ_OP_ADD: return add_row;
+        case EQ_OP_SCALE: return scale_row;
+        case EQ_OP_SOFTCAP: return softcap_row;
+        case EQ_OP_TAKE_ROWS: return take_row;
+        case EQ_OP_NORM_ADD: return norm_add_row;
+        default: return NULL;
+    }
+}
+
+/* Rows that a stage writes; keys and values have one for each token. */
+static int32_t stage_rows(const eq_step_context *c, int32_t stage) {
+    const eq_stage *s = &c->exec->stages[stage];
+    int32_t out = s->op ? eq_written(s->op) : s->rounds;
+    return out >= 0 && c->exec->program.buffers[out].outputs ? c->batch->n_outputs : c->batch->n_tokens;
+}
+
+#define EQ_ASKED (64 * 1024) /* bytes that wait in the cache of a core */
+
+/* The weight that the thread's share of a stage begins with, and the row; or -1. */
+static int32_t first_weight(const site *s, int64_t *row) {
+    int32_t weight;
+    switch (s->op ? s->op->kind : EQ_OP_COUNT) {
+        case EQ_OP_LINEAR: weight = s->op->u.linear.weight; break;
+        case EQ_OP_LINEAR_ADD: weight = s->op->u.linear_add.weight; break;
+        case EQ_OP_GATE_UP: weight = s->op->u.gate_up.gate; break;
+        case EQ_OP_QKV: {
+            const eq_op_qkv *o = &s->op->u.qkv;
+            int kind;
+            *row = qkv_head(s, first_unit(s, o->heads + 2 * s->p->caches[o->cache].kv_heads), &kind) * (int64_t)o->head_dim;
+            return kind == 0 ? o->wq : kind == 1 ? o->wk : o->wv;
+        }
+        default: return -1;
+    }
+    *row = first_unit(s, parts_of(width(s, eq_written(s->op)), unit_rows(s))) * unit_rows(s);
+    return weight;
+}
+
+void eq_first_weights(const eq_step_context *c, int32_t stage, int32_t thread, const char **first, const char **end) {
+    const eq_exec *e = c->exec;
+    int64_t row = 0;
+    *first = *end = NULL;
+    for (; stage < e->n_stages; stage++) {
+        site s = {c, &e->program, e->kernels, e->stages[stage].op, stage, thread, eq_pool_threads(e->pool), c->batch->n_tokens,
+                  NULL, NULL, NULL};
+        int32_t weight = first_weight(&s, &row);
+        if (weight < 0) continue;
+        const eq_tensor *w = &e->program.tensors[weight];
+        int64_t bytes = w->cols / eq_format_block(w->type) * eq_format_block_bytes(w->type);
+        *first = (const char *)w->data + row * bytes;
+        *end = *first + MIN(EQ_ASKED, (w->rows - row) * bytes);
+        return;
+    }
+}
+
+int eq_is_one_row(const eq_step_context *c, int32_t stage) {
+    return row_by_row(c->exec->stages[stage].op) && stage_rows(c, stage) == 1;
+}
+
 void eq_run_stage(eq_step_context *c, int32_t stage, int32_t thread) {
     eq_exec *e = c->exec;
     char *scratch = eq_thread_scratch(e, thread);
-    int32_t done = 0;
-    site s = {c, &e->program, e->kernels, e->stages[stage].op, stage, thread, eq_pool_threads(e->pool), c->batch->n_tokens,
-              &done, (float *)scratch, scratch + eq_tile_bytes(e)};
-    if (!s.op) {
-        each_row(&s, rows_of(&s, e->stages[stage].rounds), round_row);
+    int32_t done = 0, rows = stage_rows(c, stage);
+    const eq_op *op = e->stages[stage].op;
+    site s = {c, &e->program, e->kernels, op, stage, thread, eq_pool_threads(e->pool), c->batch->n_tokens, &done, (float *)scratch,
+              scratch + eq_tile_bytes(e)};
+    row_fn row = row_by_row(op);
+    if (row) {
+        each_row(&s, rows, row);
         return;
     }
-    switch (s.op->kind) {
-        case EQ_OP_EMBED: each_row(&s, s.tokens, embed_row); break;
-        case EQ_OP_RMS_NORM: each_row(&s, rows_of(&s, s.op->u.rms_norm.out), norm_row); break;
-        case EQ_OP_LINEAR: {
-            const eq_op_linear *o = &s.op->u.linear;
-            linear(&s, o->x, o->weight, o->bias, -1, o->out);
-            break;
-        }
-        case EQ_OP_LINEAR_ADD: {
-            const eq_op_linear_add *o = &s.op->u.linear_add;
-            linear(&s, o->x, o->weight, o->bias, o->residual, o->out);
-            break;
-        }
-        case EQ_OP_ROPE_TABLE: each_row(&s, s.tokens, rope_table_row); break;
-        case EQ_OP_ROPE: each_row(&s, s.tokens, rope_row); break;
-        case EQ_OP_KV_WRITE: each_row(&s, s.tokens, kv_write_row); break;
-        case EQ_OP_ATTEND: attend(&s); break;
-        case EQ_OP_GLU: each_row(&s, rows_of(&s, s.op->u.glu.out), glu_row); break;
-        case EQ_OP_ADD: each_row(&s, rows_of(&s, s.op->u.add.out), add_row); break;
-        case EQ_OP_SCALE: each_row(&s, rows_of(&s, s.op->u.scale.out), scale_row); break;
-        case EQ_OP_SOFTCAP: each_row(&s, rows_of(&s, s.op->u.softcap.out), softcap_row); break;
-        case EQ_OP_TAKE_ROWS: each_row(&s, c->batch->n_outputs, take_row); break;
-        case EQ_OP_NORM_ADD: each_row(&s, rows_of(&s, s.op->u.norm_add.out), norm_add_row); break;
-        case EQ_OP_GATE_UP: gate_up(&s); break;
+    if (rows == 0) return;
+    switch (op->kind) {
+        case EQ_OP_LINEAR: outputs(&s, linear_outputs); break;
+        case EQ_OP_LINEAR_ADD: outputs(&s, linear_add_outputs); break;
+        case EQ_OP_GATE_UP: outputs(&s, gate_up_outputs); break;
         case EQ_OP_QKV: qkv(&s); break;
+        case EQ_OP_ATTEND: attend(&s); break;
     }
 }

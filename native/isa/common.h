@@ -28,15 +28,10 @@ static inline float eq_finite(int32_t bits) {
 static inline uint32_t u32(const uint8_t *p) { uint32_t x; memcpy(&x, p, 4); return x; }
 static inline uint64_t u64(const uint8_t *p) { uint64_t x; memcpy(&x, p, 8); return x; }
 
-/* The larger of two magnitudes; NaN if one is. */
-static inline float larger(float a, float b) { return a > b || a != a ? a : b; }
-
 #if defined(__GNUC__)
-#define EQ_PREFETCH(p) __builtin_prefetch(p)
 #define EQ_UNROLL _Pragma("GCC unroll 8")
 #define EQ_FORGET(p) __asm__ volatile("" : "+r"(p)) /* what p points at has to be loaded anew */
 #else
-#define EQ_PREFETCH(p) ((void)(p))
 #define EQ_UNROLL
 #define EQ_FORGET(p) ((void)0)
 #endif

@@ -10,6 +10,7 @@
 #define EQ_AT_ONCE(count, most) (EQ_SUMS / (count) < (most) ? EQ_SUMS / (count) : (most))
 enum { KV_F32 = 0, KV_F16 = 1, KV_Q4_0 = 2, KV_Q8_0 = 8 };
 
+EQ_INLINE int kv_bits(int type) { return type == KV_F32 ? 32 : type == KV_F16 ? 16 : type == KV_Q8_0 ? 8 : 4; } /* of a number */
 EQ_INLINE int64_t kv_row_bytes(int32_t type, int32_t head_dim) {
     switch (type) {
         case KV_F32: return 4 * (int64_t)head_dim;
@@ -96,8 +97,15 @@ EQ_INLINE void kv_load(const void *p, int64_t i, int lane, const int type, vf *x
 typedef struct { /* 64 positions */
     const void *keys, *values;
     const float *key_scales, *value_scales; /* [E/32][64], of quantized types */
+    const char *next_keys, *next_values;    /* codes of the tile that is read next */
     int64_t run;                            /* rows of keys that are read in order of their place: about 1 to 2 KiB */
 } kv_tile;
+
+/* Asks for numbers [from, to) of the next tile; not of float32, which a turned tile is */
+EQ_INLINE void kv_ask(const char *next, int64_t from, int64_t to, const int type) {
+    if (type == KV_F32) return;
+    for (from = from * kv_bits(type) / 8, to = to * kv_bits(type) / 8; from < to; from += 64) EQ_PREFETCH(next + from);
+}
 
 /* Scores of `count` queries with the keys of a tile, a run of rows after the other */
 EQ_INLINE void score(const float *const *q, const int count, const kv_tile *tile, const int type, int64_t n,
@@ -112,6 +120,7 @@ EQ_INLINE void score(const float *const *q, const int count, const kv_tile *tile
                 for (int v = 0; v < wide; v++) acc[i][v] = start ? v_load(scores[i] + at + v * EQ_VL) : v_zero();
             for (int64_t e = start; e < end; e += rows) {
                 vf x[2][EQ_QB], k[2];
+                if (at == 0) kv_ask(tile->next_keys, e * EQ_TILE, (e + rows) * EQ_TILE, type);
                 for (int i = 0; i < count; i++) x[0][i] = v_set(q[i][e]), x[1][i] = v_set(q[i][e + rows - 1]);
                 for (int v = 0; v < wide; v++) {
                     kv_load(tile->keys, EQ_TILE * e, at + v * EQ_VL, type, k, k + 1);
@@ -128,13 +137,16 @@ EQ_INLINE void score(const float *const *q, const int count, const kv_tile *tile
 
 /* scores -> probabilities in place, updating m and l; the factor for what was summed before is returned. */
 EQ_INLINE float soften(const eq_attend_job *job, int i, int32_t base, float *s) {
+    const int whole = job->low[i] <= base && job->high[i] >= base + EQ_TILE - 1;
     vf top = v_set(-INFINITY), scale = v_set(job->scale);
     for (int v = 0; v < EQ_TILE; v += EQ_VL) {
         vf x = v_mul(v_load(s + v), scale);
         if (job->softcap != 0.0f) x = v_mul(v_set(job->softcap), v_tanh(v_mul(x, v_set(1.0f / job->softcap))));
-        vf position = v_add(v_iota(), v_set((float)v));
-        x = v_below(position, v_set((float)(job->low[i] - base)), v_set(-INFINITY), x);
-        x = v_below(v_set((float)(job->high[i] - base)), position, v_set(-INFINITY), x);
+        if (!whole) {
+            vf position = v_add(v_iota(), v_set((float)v));
+            x = v_below(position, v_set((float)(job->low[i] - base)), v_set(-INFINITY), x);
+            x = v_below(v_set((float)(job->high[i] - base)), position, v_set(-INFINITY), x);
+        }
         v_store(s + v, x);
         top = v_max(top, x);
     }
@@ -146,7 +158,7 @@ EQ_INLINE float soften(const eq_attend_job *job, int i, int32_t base, float *s) 
         v_store(s + v, p);
         sum = v_add(sum, p);
     }
-    float factor = v_top(v_exp(v_set(before - m)));
+    float factor = m == before ? 1.0f : v_first(v_exp(v_set(before - m)));
     job->l[i] = job->l[i] * factor + v_sum(sum);
     job->m[i] = m;
     return factor;
@@ -167,6 +179,7 @@ EQ_INLINE void weigh_some(float (*p)[EQ_TILE], const int count, int first, int l
     }
     for (int j = first; j <= last; j++) {
         vf x[4];
+        if (e == 0) kv_ask(tile->next_values, j * n, (j + 1) * n, type);
         for (int v = 0; v < wide; v += pair)
             kv_load(tile->values, j * n + e, v / pair * EQ_VL, type, x + v, x + v + pair / 2);
         for (int v = 0; v < wide && type > KV_F16; v++) x[v] = v_mul(v_set(scales[v * EQ_VL / 32 * EQ_TILE + j]), x[v]);
@@ -273,7 +286,10 @@ static void attend(const eq_attend_job *job, void *scratch) {
     for (int32_t base = job->first / EQ_TILE * EQ_TILE; base <= job->last; base += EQ_TILE) {
         const uint16_t *k = (const void *)((const char *)job->keys + base % job->ring * row);
         const uint16_t *v = (const void *)((const char *)job->values + base % job->ring * row);
-        kv_tile tile = {k + scales, v + scales, floats, floats + scales, run};
+        const int32_t after = base + EQ_TILE <= job->last ? base + EQ_TILE : base; /* the last asks for itself */
+        const int64_t next = after % job->ring * row + 2 * scales;
+        kv_tile tile = {k + scales, v + scales, floats, floats + scales, (const char *)job->keys + next,
+                        (const char *)job->values + next, run};
         kv_halves(k, scales, floats);
         kv_halves(v, scales, floats + scales);
         if (many && job->kv_type != KV_F32) {

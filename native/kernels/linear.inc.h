@@ -164,47 +164,41 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
 #define EQ_ARRANGE(q) ((void)0)
 #endif
 
-/* `groups` times 32 natural activations of token t from k on, with one scale. */
-EQ_INLINE void round_span(const eq_act *a, int64_t t, int64_t k, int groups) {
+/* Natural activations [k, k + 32) of token t, rounded. */
+EQ_INLINE void round_group(const eq_act *a, int64_t t, int64_t k) {
     const float *x = a->x + t * a->width + k;
-    float largest = v_largest32(x);
-    for (int i = 1; i < groups; i++) largest = larger(largest, v_largest32(x + 32 * i));
-    float scale = largest / 32512.0f, inverse = 32512.0f / largest; /* NaN where a value is not finite */
-    for (int i = 0; i < groups; i++) {
-        int64_t g = k / 32 + i;
-        int16_t q[32];
-        if (scale >= 1.17549435e-38f) w_round(x + 32 * i, inverse, q);
-        else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
+    float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
+    int64_t all = a->width / 32, g = k / 32;
+    int16_t q[32];
+    if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / largest, q);
+    else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
 #ifndef EQ_PLANES /* there all formats take them from quads */
-        int64_t at = t * (a->width / 32) + g;
-        int32_t sums[2];
-        w_sums(q, sums);
-        EQ_ARRANGE(q);
-        memcpy(a->q + t * a->width + 32 * g, q, sizeof q);
-        a->scale[at] = scale;
-        a->sum32[at] = scale * (float)(sums[0] + sums[1]);
-        for (int h = 0; h < 2; h++) a->sum[2 * at + h] = scale * (float)sums[h];
+    int64_t at = t * all + g;
+    int32_t sums[2];
+    w_sums(q, sums);
+    EQ_ARRANGE(q);
+    memcpy(a->q + t * a->width + k, q, sizeof q);
+    a->scale[at] = scale;
+    a->sum32[at] = scale * (float)(sums[0] + sums[1]);
+    for (int h = 0; h < 2; h++) a->sum[2 * at + h] = scale * (float)sums[h];
 #endif
 #ifdef EQ_QUADS
-        int64_t all = a->width / 32;
-        int8_t *quads = a->quads + t * ((all + 3) / 4) * EQ_QUAD_BYTES;
-        x_place(q, scale, g, quads);
-        static const int16_t none[32];
-        for (int64_t behind = all; g + 1 == all && behind % 4; behind++) x_place(none, 0.0f, behind, quads);
+    int8_t *quads = a->quads + t * ((all + 3) / 4) * EQ_QUAD_BYTES;
+    x_place(q, scale, g, quads);
+    static const int16_t none[32];
+    for (int64_t behind = all; g + 1 == all && behind % 4; behind++) x_place(none, 0.0f, behind, quads);
 #endif
-    }
 }
 
 static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
-    const int64_t span = eq_round_span(a);
     for (int64_t t = t0; t < t1; t++)
-        for (int64_t k = k0; k < k1; k += span) {
+        for (int64_t k = k0; k < k1; k += 32) {
 #ifdef EQ_TILES
             if (a->packed) tiles_pack(a, t, k);
 #else
             if (a->packed) pack(a, t, k);
 #endif
-            else round_span(a, t, k, (int)(span / 32));
+            else round_group(a, t, k);
         }
 }
 

@@ -32,6 +32,7 @@ EQ_INLINE float v_sum(vf x) {
     z = _mm_add_ps(z, _mm_movehl_ps(z, z));
     return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
 }
+EQ_INLINE float v_first(vf x) { return _mm512_cvtss_f32(x); }
 EQ_INLINE float v_top(vf x) { return _mm512_reduce_max_ps(x); }
 EQ_INLINE vf v_load_half(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 EQ_INLINE void v_store_half(uint16_t *p, vf x) {

@@ -90,7 +90,7 @@ def seen(x: np.ndarray, by: str | Runner, reproducible: bool = False) -> np.ndar
     if variant(by) == "numba":
         return rounded(x) if few else x
     if few:
-        return rounded(x, 32 if x.shape[1] % 256 else 256)
+        return rounded(x)
     return bf16(x) if variant(by) == "amx" else packed(x, BLOCK[variant(by)])
 
 
@@ -105,9 +105,9 @@ def bf16(x: np.ndarray) -> np.ndarray:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
-def rounded(x: np.ndarray, span: int = 32) -> np.ndarray:
-    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every `span` of them."""
-    groups = x.reshape(len(x), -1, span)
+def rounded(x: np.ndarray) -> np.ndarray:
+    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group of 32."""
+    groups = x.reshape(len(x), -1, 32)
     top = np.abs(groups).max(axis=-1, keepdims=True)
     inverse = np.divide(np.float32(32512), top, out=np.zeros_like(top), where=top > 0)
     return (np.rint(groups * inverse) * (top.astype(np.float64) / 32512)).reshape(x.shape)

@@ -73,10 +73,9 @@ static void linear(const eq_kernels *k, int type, int packed, int64_t first, int
                 buffer(room / 32 * 4), buffer(room / 32 * 4), buffer(tokens * ((cols + 127) / 128) * EQ_QUADS_ROOM), tokens, (int32_t)cols, packed};
     float *tile = buffer(4 * (rows - first) * tokens);
     if (eq_format_group(type)) {
-        int64_t span = eq_round_span(&a);
-        k->quantize(&a, 0, tokens, 0, span);
-        k->quantize(&a, 0, tokens / 2, span, cols);
-        k->quantize(&a, tokens / 2, tokens, span, cols);
+        k->quantize(&a, 0, tokens, 0, 32);
+        k->quantize(&a, 0, tokens / 2, 32, cols);
+        k->quantize(&a, tokens / 2, tokens, 32, cols);
     }
     k->linear(type, packed)(&w, &a, first, rows, tile, buffer(EQ_LINEAR_SCRATCH));
     written(tile, (rows - first) * tokens, "linear");
