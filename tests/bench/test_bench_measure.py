@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeq import _lib
-from edgeq.bench.engines.limits import best
+from edgeq.bench.engines import limits
 from tests.backends.conftest import WORKING
 
 pytestmark = pytest.mark.skipif(not _lib.available(), reason="no native library")
@@ -92,6 +92,24 @@ def test_the_chain_takes_every_step() -> None:
     assert _lib.lib.eq_measure_chain(-5) == 1
 
 
-def test_the_best_of_several_passes_counts() -> None:
-    amounts = iter([1000] * 10_000_000)
-    assert best(lambda: next(amounts)) > 1000 / 0.05
+class Watch:
+    """Time that passes only in the work that is measured: a second, but three in every fourth call."""
+
+    def __init__(self) -> None:
+        self.now, self.calls = 0.0, 0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def work(self) -> int:
+        self.calls += 1
+        self.now += 3 if self.calls % 4 == 0 else 1
+        return 1000
+
+
+def test_products_count_the_best_call_and_reads_count_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for measure, wanted in ((limits.best, 1000.0), (limits.together, 3000 / 5)):
+        watch = Watch()
+        monkeypatch.setattr(limits, "time", watch)
+        assert measure(watch.work) == wanted
+        assert watch.calls == 4  # the first only warms
