@@ -14,6 +14,7 @@ typedef vf (*eq_load_fn)(const void *p);
 typedef struct {
     eq_load_fn load; /* EQ_VL weights */
     int bytes;       /* of a weight */
+    int two;         /* BF16: two vectors are loaded at a time, as suits the vocabulary */
 } eq_floats;
 
 EQ_INLINE vf f32_load(const void *p) { return v_load(p); }
@@ -42,6 +43,15 @@ EQ_INLINE void floats_block(const eq_floats f, const eq_tensor *w, const eq_act 
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) acc[r][t] = v_zero();
     int64_t k = 0;
+    for (; f.two && k + 2 * EQ_VL <= n; k += 2 * EQ_VL) {
+        vf v[EQ_ROWS][2], y[2];
+        for (int i = 0; i < rows * 4 * EQ_VL; i += 64) EQ_PREFETCH(next + rows * 2 * k / parts + i);
+        for (int r = 0; r < rows; r++) v_load_bf16_two((const uint16_t *)(const void *)(data + r * stride) + k, v[r]);
+        for (int t = 0; t < count; t++) {
+            v_load_two(x[t] + k, y);
+            for (int r = 0; r < rows; r++) acc[r][t] = v_fma(v[r][1], y[1], v_fma(v[r][0], y[0], acc[r][t]));
+        }
+    }
     for (; k + EQ_VL <= n; k += EQ_VL) {
         vf v[EQ_ROWS];
         for (int i = 0; i < rows * EQ_VL * f.bytes && EQ_VL * f.bytes < 64; i += 64)
@@ -174,15 +184,15 @@ EQ_INLINE void floats_panel(const eq_floats f, const eq_tensor *w, const eq_act 
         }
 }
 
-#define EQ_DEFINE(name, bytes)                                                                                          \
-    static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {  \
-        (void)scratch;                                                                                                  \
-        floats_rows((eq_floats){name##_load, bytes}, w, a, r0, r1, tile);                                               \
-    }                                                                                                                   \
-    static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) { \
-        floats_panel((eq_floats){name##_load, bytes}, w, a, r0, r1, tile, scratch);                                     \
+#define EQ_DEFINE(name, bytes, two)                                                                                   \
+    static void name##_rows(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {\
+        (void)scratch;                                                                                                \
+        floats_rows((eq_floats){name##_load, bytes, two}, w, a, r0, r1, tile);                                        \
+    }                                                                                                                 \
+    static void name##_panel(const eq_tensor *w, const eq_act *a, int64_t r0, int64_t r1, float *tile, void *scratch) {\
+        floats_panel((eq_floats){name##_load, bytes, two}, w, a, r0, r1, tile, scratch);                              \
     }
-EQ_DEFINE(f32, 4)
-EQ_DEFINE(f16, 2)
-EQ_DEFINE(bf16, 2)
+EQ_DEFINE(f32, 4, 0)
+EQ_DEFINE(f16, 2, 0)
+EQ_DEFINE(bf16, 2, 1)
 #undef EQ_DEFINE

@@ -26,6 +26,12 @@ EQ_INLINE float v_top(vf x) { return vmaxvq_f32(x); }
 EQ_INLINE vf v_load_half(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 EQ_INLINE void v_store_half(uint16_t *p, vf x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 EQ_INLINE vf v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+EQ_INLINE void v_load_bf16_two(const uint16_t *p, vf *x) { /* 8 weights, in the order of v_load_two */
+    uint16x8_t w = vld1q_u16(p);
+    x[0] = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(w), 16));
+    x[1] = vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(w), 16));
+}
+EQ_INLINE void v_load_two(const float *p, vf *x) { x[0] = v_load(p), x[1] = v_load(p + 4); }
 EQ_INLINE uint8x8_t v_four(const void *p) {
     uint32_t x;
     memcpy(&x, p, 4);

@@ -47,6 +47,17 @@ EQ_INLINE void v_store_half(uint16_t *p, vf x) {
 EQ_INLINE vf v_load_bf16(const uint16_t *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
+/* 2 EQ_VL weights: those with even places, those with odd ones; likewise activations */
+EQ_INLINE void v_load_bf16_two(const uint16_t *p, vf *x) {
+    __m256i w = _mm256_loadu_si256((const __m256i *)p);
+    x[0] = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+    x[1] = _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000)));
+}
+EQ_INLINE void v_load_two(const float *p, vf *x) {
+    __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + 8);
+    x[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8));
+    x[1] = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8));
+}
 EQ_INLINE float v_half(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, 2);

@@ -41,6 +41,12 @@ EQ_INLINE void v_store_half(uint16_t *p, vf x) {
 EQ_INLINE vf v_load_bf16(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
+EQ_INLINE void v_load_bf16_two(const uint16_t *p, vf *x) { /* 2 EQ_VL weights, in the order of v_load_two */
+    __m512i w = _mm512_loadu_si512(p);
+    x[0] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(w)), 16));
+    x[1] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(w, 1)), 16));
+}
+EQ_INLINE void v_load_two(const float *p, vf *x) { x[0] = v_load(p), x[1] = v_load(p + 16); }
 EQ_INLINE float v_half(const uint8_t *p) { /* one little-endian half */
     uint16_t h;
     memcpy(&h, p, 2);

@@ -36,6 +36,8 @@ EQ_INLINE float v_top(vf x) { return x; }
 EQ_INLINE vf v_load_half(const uint16_t *p) { return eq_half(*p); }
 EQ_INLINE void v_store_half(uint16_t *p, vf x) { *p = eq_to_half(x); }
 EQ_INLINE vf v_load_bf16(const uint16_t *p) { return eq_bf16(*p); }
+EQ_INLINE void v_load_bf16_two(const uint16_t *p, vf *x) { x[0] = eq_bf16(p[0]), x[1] = eq_bf16(p[1]); }
+EQ_INLINE void v_load_two(const float *p, vf *x) { x[0] = p[0], x[1] = p[1]; }
 EQ_INLINE float v_half(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, 2);
