@@ -6,6 +6,12 @@
 
 #include "kernels.h"
 
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#else
+#include <time.h>
+#endif
 #if defined(__x86_64__) || defined(_M_X64)
 #define EQ_X86 1
 #include <immintrin.h>
@@ -34,9 +40,6 @@ static uint64_t xcr0(void) {
 #include <sys/auxv.h>
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
-#elif defined(_WIN32)
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
 #endif
 #endif
 
@@ -176,6 +179,19 @@ const eq_kernels *eq_select(const char *forced) {
         if (eq_variants[i]->works()) return eq_variants[i];
     }
     return NULL;
+}
+
+int64_t eq_cpu_nanoseconds(void) {
+#ifdef _WIN32
+    LARGE_INTEGER ticks, second;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&second);
+    return ticks.QuadPart / second.QuadPart * 1000000000 + ticks.QuadPart % second.QuadPart * 1000000000 / second.QuadPart;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+#endif
 }
 
 const char *eq_isa_name(const char *forced) {

@@ -23,6 +23,8 @@ int32_t eq_cpu_amx(void); /* asks the kernel for the tiles' registers, once gran
 int32_t eq_cpu_neon(void);
 int32_t eq_cpu_neondot(void);
 
+int64_t eq_cpu_nanoseconds(void); /* of a clock that only goes forward */
+
 /* Denormals count as zero between these two, on the calling thread. */
 uint64_t eq_cpu_flush_denormals(void);
 void eq_cpu_restore(uint64_t mode);

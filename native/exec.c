@@ -74,12 +74,12 @@ static int plan(eq_exec *e) {
         if (x >= 0) wanted[x] = 1;
     }
     for (int32_t i = 0; i < p->n_inputs; i++)
-        if (wanted[p->inputs[i]]) e->stages[e->n_stages++] = (eq_stage){NULL, p->inputs[i]};
+        if (wanted[p->inputs[i]]) e->stages[e->n_stages++] = (eq_stage){NULL, 0, p->inputs[i]};
     for (int32_t i = 0; i < p->n_ops; i++) {
         int32_t out = eq_written(&p->ops[i]), rounds = out >= 0 && wanted[out] ? out : -1;
         int itself = rounds >= 0 && rounds_itself(p, &p->ops[i]);
-        e->stages[e->n_stages++] = (eq_stage){&p->ops[i], itself ? rounds : -1};
-        if (rounds >= 0 && !itself) e->stages[e->n_stages++] = (eq_stage){NULL, rounds};
+        e->stages[e->n_stages++] = (eq_stage){&p->ops[i], i, itself ? rounds : -1};
+        if (rounds >= 0 && !itself) e->stages[e->n_stages++] = (eq_stage){NULL, i, rounds};
     }
     free(wanted);
     return EQ_OK;
@@ -174,6 +174,7 @@ void eq_exec_free(eq_exec *e) {
     free(e);
 }
 
+void eq_exec_watch(eq_exec *e, int64_t *nanoseconds) { e->watch = nanoseconds; }
 const char *eq_exec_isa(const eq_exec *e) { return e->kernels->name; }
 int64_t eq_exec_bytes(const eq_exec *e) { return e->arena_bytes + e->thread_bytes * eq_pool_threads(e->pool); }
 atomic_int *eq_claims(const eq_exec *e, int32_t thread) {
@@ -222,10 +223,14 @@ static void work(eq_step_context *c, int32_t thread) {
     for (int32_t i = 0; i < c->exec->n_stages; i = b.next) {
         b.first = b.next = i + 1;
         while (b.next < c->exec->n_stages && eq_is_one_row(c, b.next)) b.next++;
+        int64_t *watch = thread == 0 && c->exec->watch ? c->exec->watch + 2 * c->exec->stages[i].op_index : NULL;
+        int64_t began = watch ? eq_cpu_nanoseconds() : 0;
         eq_run_stage(c, i, thread);
+        int64_t worked = watch ? eq_cpu_nanoseconds() : 0;
         if (thread == 0 && c->cancel && *(const volatile int32_t *)c->cancel) atomic_store(&c->stop_after, i);
         if (few) eq_first_weights(c, b.next, thread, &b.ahead, &b.end);
         eq_pool_barrier(c->exec->pool, &between);
+        if (watch) watch[0] += worked - began, watch[1] += eq_cpu_nanoseconds() - worked;
         if (atomic_load(&c->stop_after) <= i) break;
     }
     eq_cpu_restore(mode);

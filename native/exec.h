@@ -9,6 +9,7 @@
 
 typedef struct { /* an op, or only the rounding of a buffer */
     const eq_op *op;     /* NULL: only round `rounds` */
+    int32_t op_index;    /* its place, or that of the op whose output is rounded */
     int32_t rounds;      /* buffer that is rounded for the linears that read it, by the op that writes it; or -1 */
 } eq_stage;
 
@@ -19,6 +20,7 @@ struct eq_exec {
     eq_pool *pool;
     const eq_kernels *kernels;
     eq_stage *stages;
+    int64_t *watch;         /* of eq_exec_watch */
     int32_t n_stages;
     int32_t max_heads, max_head_dim, max_group;
     int64_t rows;           /* chunk, rounded up to the variant's token block */

@@ -76,7 +76,6 @@ static void norm_row(const site *s, int32_t t) {
     int64_t n = width(s, o->x);
     for (int64_t i = 0; i < n; i += o->width)
         s->k->rms_norm(at(s, o->x) + t * n + i, constants(s, o->weight), at(s, o->out) + t * n + i, o->width, o->eps);
-    round_out(s, t, t + 1, 0, n);
 }
 
 static void norm_add_row(const site *s, int32_t t) {
@@ -85,7 +84,6 @@ static void norm_add_row(const site *s, int32_t t) {
     float *out = at(s, o->out) + t * n;
     s->k->rms_norm(at(s, o->x) + t * n, constants(s, o->weight), out, n, o->eps);
     s->k->add(at(s, o->residual) + t * n, out, out, n);
-    round_out(s, t, t + 1, 0, n);
 }
 
 static void rope_table_row(const site *s, int32_t t) {
@@ -129,7 +127,6 @@ static void glu_row(const site *s, int32_t t) {
     const eq_op_glu *o = &s->op->u.glu;
     int64_t n = width(s, o->out);
     s->k->glu(at(s, o->gate) + t * n, at(s, o->up) + t * n, at(s, o->out) + t * n, n, o->act);
-    round_out(s, t, t + 1, 0, n);
 }
 
 static void add_row(const site *s, int32_t t) {
@@ -155,19 +152,18 @@ static void take_row(const site *s, int32_t n) {
     const eq_op_take_rows *o = &s->op->u.take_rows;
     int64_t w = width(s, o->out);
     memmove(at(s, o->out) + n * w, at(s, o->x) + s->c->batch->outputs[n] * w, (size_t)w * 4);
-    round_out(s, n, n + 1, 0, w);
 }
 
-static void round_row(const site *s, int32_t t) {
-    round_out(s, t, t + 1, 0, width(s, s->c->exec->stages[s->stage].rounds));
-}
+static void no_row(const site *s, int32_t t) { (void)s, (void)t; } /* only rounded */
 
 typedef void (*row_fn)(const site *s, int32_t row);
 
 static void each_row(const site *s, int32_t rows, row_fn row) {
-    int32_t step = rows > 4 * s->threads ? 4 : 1;
-    for (int32_t i; (i = claim(s, parts_of(rows, step)) * step) < rows;)
+    int32_t rounds = s->c->exec->stages[s->stage].rounds, step = rows > 32 * s->threads ? 16 : rows > 4 * s->threads ? 4 : 1;
+    for (int32_t i; (i = claim(s, parts_of(rows, step)) * step) < rows;) {
         for (int32_t t = i; t < MIN(i + step, rows); t++) row(s, t);
+        if (rounds >= 0) round_out(s, i, MIN(i + step, rows), 0, width(s, rounds));
+    }
 }
 
 /* --- linears ------------------------------------------------------------------------------------------------------ */
@@ -320,8 +316,9 @@ static void finish(const site *s, const share *h, const float *l, const float *o
         int64_t t = h->span.first + i / h->heads, head = h->head + i % h->heads;
         float *out = at(s, h->o->out) + t * w + head * e;
         for (int64_t j = 0; j < e; j++) out[j] = o[i * e + j] / l[i];
-        round_out(s, t, t + 1, head * e, head * e + e);
     }
+    for (int64_t head = h->head; head < h->head + h->heads; head++)
+        round_out(s, h->span.first, h->span.first + h->span.count, head * e, head * e + e);
 }
 
 /* All segments of a share in order. */
@@ -398,7 +395,7 @@ static void attend(const site *s) {
 /* --- dispatch ----------------------------------------------------------------------------------------------------------- */
 
 static row_fn row_by_row(const eq_op *op) {
-    if (!op) return round_row;
+    if (!op) return no_row;
     switch (op->kind) {
         case EQ_OP_EMBED: return embed_row;
         case EQ_OP_RMS_NORM: return norm_row;

@@ -6,7 +6,7 @@ Owns the binding of programs, states and steps; loading the library is `edgeq._l
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeq import _lib, ops, quants
@@ -96,6 +96,15 @@ class NativeExecutable(Executable):
     def nbytes(self) -> int:
         """Working memory, mapped but touched only as it is used."""
         return int(_lib.lib.eq_exec_bytes(self.handle))
+
+    def watch(self) -> Callable[[], list[tuple[int, int]]]:
+        """From now on steps are timed. What is returned tells what each op of the program took up to its call:
+
+        nanoseconds on the thread that steps, at work, then waiting for others, where ops of one row are done too."""
+        times = self._new("int64_t[]", 2 * len(self.program.ops))
+        with self._turn:
+            _lib.lib.eq_exec_watch(self.handle, times)
+        return lambda: [(times[i], times[i + 1]) for i in range(0, len(times), 2)]
 
     def _new(self, kind: str, values: Any) -> Any:
         kept = _lib.ffi.new(kind, values)

@@ -82,6 +82,9 @@ eq_exec *eq_exec_new(const eq_program *program, eq_pool *pool, const char *isa, 
 void eq_exec_free(eq_exec *exec);
 const char *eq_exec_isa(const eq_exec *exec);
 int64_t eq_exec_bytes(const eq_exec *exec); /* working memory, mapped but touched only as used */
+/* From now on steps add what they take to nanoseconds [ops of the program][2], on the thread that calls eq_step: at work, then
+ * at the barrier behind it, with all that is done there for ops of one row. NULL: no longer. */
+void eq_exec_watch(eq_exec *exec, int64_t *nanoseconds);
 
 /* kv_type: GGML id of F16 (1), F32 (0), Q8_0 (8) or Q4_0 (2). rings: positions per cache, multiples of 64. */
 eq_state *eq_state_new(const eq_exec *exec, int32_t sequences, int32_t context, const int32_t *rings, int32_t kv_type,

@@ -191,15 +191,22 @@ EQ_INLINE void round_group(const eq_act *a, int64_t t, int64_t k) {
 }
 
 static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
-    for (int64_t t = t0; t < t1; t++)
+#ifdef EQ_TILES
+    const int64_t step = 1;
+#else
+    const int64_t step = a->packed ? EQ_VL : 1;
+#endif
+    for (int64_t t = t0, next; t < t1; t = next) {
+        next = (t / step + 1) * step < t1 ? (t / step + 1) * step : t1;
         for (int64_t k = k0; k < k1; k += 32) {
 #ifdef EQ_TILES
             if (a->packed) tiles_pack(a, t, k);
 #else
-            if (a->packed) pack(a, t, k);
+            if (a->packed) pack(a, t, next, k);
 #endif
             else round_group(a, t, k);
         }
+    }
 }
 
 /* --- one function per format ----------------------------------------------------------------------------------- */

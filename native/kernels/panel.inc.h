@@ -208,30 +208,44 @@ EQ_INLINE void w_split(const int16_t *q, int8_t *high, int8_t *low, int32_t *sum
 }
 #endif
 
-/* Activations [k, k + 32) of token t, rounded, into the packed layout. */
-EQ_INLINE void pack(const eq_act *a, int64_t t, int64_t k) {
-    const float *x = a->x + t * a->width + k;
-    float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
-    int16_t q[32];
-    if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / largest, q);
-    else memset(q, 0, sizeof q);
-    int64_t block = t / EQ_BLOCK_TOKENS, lane = t % EQ_BLOCK_TOKENS, width = a->width;
-    int8_t high[32], low[32];
-    int32_t sums[4];
-    w_split(q, high, low, sums);
-    int8_t *to_high = (int8_t *)a->q + 2 * block * EQ_BLOCK_TOKENS * width + k * EQ_BLOCK_TOKENS + 4 * lane;
-    int8_t *to_low = to_high + EQ_BLOCK_TOKENS * width;
-    for (int i = 0; i < 32; i += 4) {
-        memcpy(to_high + i * EQ_BLOCK_TOKENS, high + i, 4);
-        memcpy(to_low + i * EQ_BLOCK_TOKENS, low + i, 4);
+/* Activations [k, k + 32) of tokens [t0, t1), rounded, into the packed layout; all are in one vector of a block. */
+EQ_INLINE void pack(const eq_act *a, int64_t t0, int64_t t1, int64_t k) {
+    const int64_t block = t0 / EQ_BLOCK_TOKENS, first = t0 % EQ_BLOCK_TOKENS / EQ_VL * EQ_VL, plane = EQ_BLOCK_TOKENS * (int64_t)a->width;
+    const int64_t from = t0 % EQ_VL, many = t1 - t0, row = (block * (a->width / 32) + k / 32) * EQ_BLOCK_TOKENS;
+    _Alignas(64) int8_t bytes[EQ_VL][64]; /* of each lane 32 high ones, then 32 low ones */
+    if (many < EQ_VL) memset(bytes, 0, sizeof bytes);
+    for (int64_t t = t0; t < t1; t++) {
+        const float *x = a->x + t * a->width + k;
+        float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
+        int64_t lane = t % EQ_BLOCK_TOKENS, at = row + lane;
+        int16_t q[32];
+        int32_t sums[4];
+        if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / largest, q);
+        else memset(q, 0, sizeof q);
+        w_split(q, bytes[t % EQ_VL], bytes[t % EQ_VL] + 32, sums);
+        for (int h = 0; h < 2; h++) memcpy(a->sum + 2 * row + h * EQ_BLOCK_TOKENS + lane, &sums[h], 4);
+        a->scale[at] = scale;
+        a->power[at] = scale * scale * (float)sums[2] * 65536.0f;
+        a->lost[at] = scale * scale * (float)sums[3];
+        for (int64_t i = 1; t + 1 == a->tokens && lane + i < EQ_BLOCK_TOKENS; i++) { /* lanes without tokens */
+            a->lost[at + i] = a->power[at + i] = 0.0f;
+            for (int h = 0; h < 2; h++) memset(a->sum + 2 * row + h * EQ_BLOCK_TOKENS + lane + i, 0, 4);
+        }
     }
-    int64_t at = (block * (width / 32) + k / 32) * EQ_BLOCK_TOKENS + lane;
-    for (int h = 0; h < 2; h++) memcpy(a->sum + 2 * (at - lane) + h * EQ_BLOCK_TOKENS + lane, &sums[h], 4);
-    a->scale[at] = scale;
-    a->power[at] = scale * scale * (float)sums[2] * 65536.0f;
-    a->lost[at] = scale * scale * (float)sums[3];
-    for (int64_t i = 1; t + 1 == a->tokens && lane + i < EQ_BLOCK_TOKENS; i++) { /* lanes without tokens */
-        a->lost[at + i] = a->power[at + i] = 0.0f;
-        for (int h = 0; h < 2; h++) memset(a->sum + 2 * (at - lane) + h * EQ_BLOCK_TOKENS + lane + i, 0, 4);
+    int8_t *to = (int8_t *)a->q + 2 * block * plane + k * EQ_BLOCK_TOKENS + 4 * first;
+    for (int c = 0; c < 16; c += EQ_VL) { /* fours of bytes, turned so that tokens lie in lanes */
+        vf x[EQ_VL];
+        for (int i = 0; i < EQ_VL; i++) x[i] = v_load((const float *)(const void *)bytes[i] + c);
+        v_turn(x);
+        for (int i = 0; i < EQ_VL; i++) {
+            int8_t *fours = to + (c + i) / 8 * plane + (c + i) % 8 * 4 * EQ_BLOCK_TOKENS;
+            float some[EQ_VL];
+            if (many == EQ_VL) {
+                v_store((float *)(void *)fours, x[i]);
+                continue;
+            }
+            v_store(some, x[i]);
+            memcpy(fours + 4 * from, some + from, (size_t)(4 * many));
+        }
     }
 }

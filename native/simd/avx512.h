@@ -160,8 +160,8 @@ EQ_INLINE void w_round(const float *x, float inverse, int16_t *q) {
     __m512 s = _mm512_set1_ps(inverse);
     __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s));
     __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), s));
-    _mm256_storeu_si256((__m256i *)q, _mm512_cvtepi32_epi16(a));
-    _mm256_storeu_si256((__m256i *)(q + 16), _mm512_cvtepi32_epi16(b));
+    __m512i both = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(a));
+    _mm512_storeu_si512(q, _mm512_inserti64x4(both, _mm512_cvtepi32_epi16(b), 1)); /* in one, so that it can be loaded at once */
 }
 EQ_INLINE void w_sums(const int16_t *q, int32_t *sums) { /* of either half */
     __m512i pairs = _mm512_madd_epi16(_mm512_loadu_si512(q), _mm512_set1_epi16(1));

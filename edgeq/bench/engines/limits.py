@@ -13,8 +13,8 @@ ROUNDS = 1 << 19  # of products: about a millisecond
 
 
 class Engine:
-    """What the machine can do: products, the best of several repetitions. Reads, all repetitions together, as tokens are
-    measured: memory has other users on most machines, and what slows it in one slot slows it in the next."""
+    """What the machine can do: products, the best of several repetitions. Reads, all repetitions together, as tokens
+    are measured: memory has other users on most machines, and what slows it in one slot slows it in the next."""
 
     def load(self, options: dict[str, Any]) -> dict[str, Any]:
         """options: model, and the numbers of threads. Raises BackendError without the native library."""
