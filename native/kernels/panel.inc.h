@@ -150,14 +150,15 @@ EQ_INLINE void panel_micro(const eq_layout f, const eq_panel *p, int row, const 
         for (int n = 0; n < EQ_NV; n++) v_store(c + r * to + n * EQ_VL, acc[r][n]);
 }
 
-/* One block of tokens with all rows of the panel. */
+/* One block of tokens with all rows of the panel; meanwhile `bytes` from `next` on are asked for. */
 EQ_INLINE void panel_block(const eq_layout f, eq_panel *p, int rows, int64_t k0, int64_t k1, const eq_act *a, int64_t block,
-                           float *tile) {
+                           float *tile, const int8_t *next, int64_t bytes) {
     int64_t to = a->tokens, first = block * EQ_BLOCK_TOKENS;
     const int whole = first + EQ_BLOCK_TOKENS <= to;
     for (int r = 0; r < rows; r += EQ_MR) {
         int many = rows - r < EQ_MR ? rows - r : EQ_MR;
         float *c = tile + r * to + first;
+        for (int64_t i = bytes * r / rows / 64 * 64; i < bytes * (r + many) / rows; i += 64) EQ_PREFETCH(next + i);
         if (!whole) { /* the tile has no room for lanes without tokens */
             for (int i = 0; i < many; i++) memcpy(p->part[i], c + i * to, (size_t)(to - first) * 4);
             c = p->part[0];
@@ -186,7 +187,9 @@ EQ_INLINE void panel_linear(const eq_layout f, const eq_tensor *w, const eq_act 
             panel_unpack(f, w, row0, rows, k0, k1, p);
             for (int64_t b = 0; b < many; b++) {
                 panel_meet(f, a, first + b, k0, k1, p->inverse[b], p);
-                panel_block(f, p, rows, k0, k1, a, first + b, tile);
+                const int64_t after = b + 1 < many ? b + 1 : 0, from = b + 1 < many ? k0 : k1; /* the block that comes next */
+                panel_block(f, p, rows, k0, k1, a, first + b, tile, packed_high(a, first + after) + from * EQ_BLOCK_TOKENS,
+                            from < w->cols ? (k1 - k0) * EQ_BLOCK_TOKENS : 0);
             }
         }
     }
