@@ -207,7 +207,7 @@ EQ_INLINE void weigh(float (*p)[EQ_TILE], const int count, int first, int last, 
         }
 }
 
-/* for the queries that do not see the same positions: seldom, so not once more in each place */
+/* for positions that not all queries see: few, so not once more in each place */
 static void weigh_one(float (*p)[EQ_TILE], int first, int last, const kv_tile *tile, int type, int64_t n, const float *factor,
                       float *const *o) {
     switch (type) {
@@ -224,23 +224,29 @@ EQ_INLINE void attend_some(const eq_attend_job *job, int i, const int count, int
     const int own = job->queries - i < count ? job->queries - i : count;
     const float *q[EQ_QB];
     float *o[EQ_QB], factor[EQ_QB] = {0.0f};
-    int first[EQ_QB], last[EQ_QB], alike = 1;
+    int first[EQ_QB], last[EQ_QB], from = 0, to = EQ_TILE - 1; /* from, to: what all see */
     for (int c = 0; c < count; c++) {
         int at = i + (c < own ? c : own - 1);
         q[c] = job->q[at];
         o[c] = job->o[at];
         first[c] = job->low[at] > base ? job->low[at] - base : 0;
         last[c] = job->high[at] < base + EQ_TILE ? job->high[at] - base : EQ_TILE - 1;
-        alike &= first[c] == first[0] && last[c] == last[0] && first[c] <= last[c];
+        from = first[c] > from ? first[c] : from;
+        to = last[c] < to ? last[c] : to;
     }
     score(q, count, tile, type, job->head_dim, scores);
     for (int c = 0; c < own; c++) {
         if (first[c] > last[c]) continue; /* nothing of this tile is seen */
         factor[c] = soften(job, i + c, base, scores[c]);
-        if (!alike) weigh_one(scores + c, first[c], last[c], tile, type, job->head_dim, factor + c, o + c);
+        if (from > to) weigh_one(scores + c, first[c], last[c], tile, type, job->head_dim, factor + c, o + c);
+        else if (first[c] < from) weigh_one(scores + c, first[c], from - 1, tile, type, job->head_dim, factor + c, o + c), factor[c] = 1.0f;
     }
+    if (from > to) return;
     for (int c = own; c < count; c++) factor[c] = factor[own - 1], memcpy(scores[c], scores[own - 1], sizeof *scores);
-    if (alike) weigh(scores, count, first[0], last[0], tile, type, job->head_dim, factor, o);
+    weigh(scores, count, from, to, tile, type, job->head_dim, factor, o);
+    const float one = 1.0f;
+    for (int c = 0; c < own; c++)
+        if (last[c] > to) weigh_one(scores + c, to + 1, last[c], tile, type, job->head_dim, &one, o + c);
 }
 EQ_INLINE void attend_tile(const eq_attend_job *job, int32_t base, const kv_tile *tile, const int type, float (*scores)[EQ_TILE]) {
     for (int i = 0; i < job->queries;) {
