@@ -79,7 +79,7 @@ def profile(path: str, tokens: int, depth: int, rounds: int, threads: int, isa: 
 
 
 def _ids(model: edgeq.Model, n: int) -> list[int]:
-    return [300 + 7919 * i % (model.vocab // 2) for i in range(n)]
+    return [(300 + 7919 * i) % model.vocab for i in range(n)]
 
 
 def merged(ops: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

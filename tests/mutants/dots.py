@@ -116,7 +116,7 @@ AVX512: list[Mutant] = [
         ("v_largest32", "0x80000000", "0", "largest instead of largest magnitude"),
         ("w_round", "_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s))",
          "_mm512_cvttps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s))", "towards zero"),
-        ("w_round", "(q + 16), _mm512_cvtepi32_epi16(b)", "(q + 16), _mm512_cvtepi32_epi16(a)", "first half twice"),
+        ("w_round", "both, _mm512_cvtepi32_epi16(b)", "both, _mm512_cvtepi32_epi16(a)", "first half twice"),
         ("w_sums", "(pairs, 1)", "(pairs, 0)", "sum of the first half twice"),
         ("i_zero", "_mm512_setzero_si512()", "_mm512_set1_epi32(1 << 12)", "not zero"),
         ("i_load", "loadu_si512(p)", "loadu_si512(p - 16)", "starts of the tokens before"),

@@ -144,10 +144,12 @@ PRODUCTS: list[Mutant] = [
 PACK: list[Mutant] = [
     *avx2(MANY)(
         ("pack", "lane = t % EQ_BLOCK_TOKENS", "lane = (t + 1) % EQ_BLOCK_TOKENS", "lanes of tokens"),
-        ("pack", "+ 4 * lane", "+ lane", "tokens' bytes overlap"),
+        ("pack", "+ 4 * first", "", "second vector of tokens over the first"),
+        ("pack", "fours + 4 * from, some + from", "fours, some", "tokens that begin within a vector"),
+        ("pack", "if (many == EQ_VL)", "if (many > 1)", "lanes of other tokens"),
         ("pack", "k * EQ_BLOCK_TOKENS + 4", "(k & ~32) * EQ_BLOCK_TOKENS + 4", "place of every other group"),
-        ("pack", "memcpy(to_low + i * EQ_BLOCK_TOKENS, low + i, 4)", "memcpy(to_low + i * EQ_BLOCK_TOKENS, low + i, 3)",
-         "every fourth low byte"),
+        ("pack", "(c + i) / 8 * plane", "(c + i) / 16 * plane", "low bytes over the high ones"),
+        ("pack", "(c + i) % 8 * 4", "(c + i) % 4 * 4", "second half of a group over the first"),
         ("pack", "h * EQ_BLOCK_TOKENS + lane, &sums[h]", "h * EQ_BLOCK_TOKENS + lane, &sums[0]",
          "sum of the first half for both"),
         ("pack", "scale * scale * (float)sums[3]", "scale * scale * (float)sums[2]", "loss of the high bytes"),
