@@ -13,7 +13,7 @@ typedef __m256 vf;
 typedef __m256i vi; /* integer sums */
 typedef __m256i vx; /* 4 activations of EQ_VL tokens */
 typedef __m256i vw; /* 4 weights over and over */
-typedef struct { __m256i b; int more; } w32; /* 32 weights in natural order: bytes, unsigned, that are so much too large */
+typedef struct { __m256i b; int more, is_signed; } w32; /* 32 weights in natural order: bytes that are so much too large */
 
 EQ_INLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 EQ_INLINE vf v_set(float x) { return _mm256_set1_ps(x); }
@@ -145,8 +145,7 @@ EQ_INLINE w32 w_vectors(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return (w32){_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a), 0};
 }
 EQ_INLINE w32 w_signs(w32 x, uint32_t mask) {
-    __m256i minus = w_flags(mask, -1);
-    return w_unsigned(_mm256_sub_epi8(_mm256_xor_si256(x.b, minus), minus));
+    return (w32){_mm256_sign_epi8(x.b, _mm256_or_si256(w_flags(mask, -1), _mm256_set1_epi8(1))), 0, 1};
 }
 EQ_INLINE w32 w_middle(w32 x) { return (w32){_mm256_permute4x64_epi64(x.b, 0xD8), x.more}; }
 EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { /* a byte times its power, in the high byte of a word, times 3 */
@@ -171,9 +170,13 @@ EQ_INLINE void x_arrange(int16_t *q) {
     _mm256_storeu_si256((__m256i *)(q + 16), _mm256_permute4x64_epi64(odd, 0xD8));
 }
 EQ_INLINE __m256i w_even(w32 w) {
+    if (w.is_signed) return _mm256_srai_epi16(_mm256_slli_epi16(w.b, 8), 8);
     return _mm256_sub_epi16(_mm256_and_si256(w.b, _mm256_set1_epi16(0xFF)), _mm256_set1_epi16((short)w.more));
 }
-EQ_INLINE __m256i w_odd(w32 w) { return _mm256_sub_epi16(_mm256_srli_epi16(w.b, 8), _mm256_set1_epi16((short)w.more)); }
+EQ_INLINE __m256i w_odd(w32 w) {
+    if (w.is_signed) return _mm256_srai_epi16(w.b, 8);
+    return _mm256_sub_epi16(_mm256_srli_epi16(w.b, 8), _mm256_set1_epi16((short)w.more));
+}
 #ifndef EQ_OWN_DOTS
 EQ_INLINE __m256i m_dot(__m256i sums, __m256i a, __m256i b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
 #endif
