@@ -113,7 +113,7 @@ EQ_INLINE b128 q1_0_part(const uint8_t *b, int groups) {
     return q_ones(q_each(b + 2));
 }
 EQ_INLINE s128 q2_0_heads(const uint8_t *const *b, int groups) {
-    vf s = _mm512_mask_blend_ps(0xFF00, q_halves(b, 0), q_halves(b, groups > 2 ? 18 : 0));
+    vf s = q_half_and_half(q_halves(b, 0), q_halves(b, groups > 2 ? 18 : 0));
     return (s128){{s, s}, {v_zero(), v_zero()}};
 }
 EQ_INLINE b128 q2_0_part(const uint8_t *b, int groups) { return q_pairs(b + 2, b + (groups > 2 ? 18 : 0) + 2); }

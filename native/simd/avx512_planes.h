@@ -160,6 +160,7 @@ EQ_INLINE vf q_halves(const uint8_t *const *b, int at) { /* a half of each row *
     for (int r = 0; r < 4; r++) memcpy(&h[r], b[r] + at, 2);
     return q_over(_mm_cvtph_ps(_mm_set_epi16(0, 0, 0, 0, (short)h[3], (short)h[2], (short)h[1], (short)h[0])));
 }
+EQ_INLINE vf q_half_and_half(vf a, vf b) { return _mm512_shuffle_f32x4(a, b, 0x44); } /* groups 0 and 1 of a, then of b */
 EQ_INLINE void q_two_halves(__m128i pairs, b256 *h) { /* d and dmin of each row */
     __m512 x = _mm512_castps256_ps512(_mm256_cvtph_ps(pairs));
     const __m512i even = _mm512_set_epi32(6, 4, 2, 0, 6, 4, 2, 0, 6, 4, 2, 0, 6, 4, 2, 0);
