@@ -67,7 +67,9 @@ EQ_INLINE __m512i q_lanes(int a, int b, int c, int d) { /* a number for each lan
     return _mm512_set_epi32(d, d, d, d, c, c, c, c, b, b, b, b, a, a, a, a);
 }
 EQ_INLINE __m512i q_kept(__m512i x, int a, int b, int c, int d) { /* bits of each byte, others in each lane, where they are */
-    return _mm512_and_si512(x, q_lanes(a * 0x01010101, b * 0x01010101, c * 0x01010101, (int)(d * 0x01010101u)));
+    const uint32_t each = 0x01010101;
+    return _mm512_and_si512(x, q_lanes((int)((uint32_t)a * each), (int)((uint32_t)b * each), (int)((uint32_t)c * each),
+                                       (int)((uint32_t)d * each)));
 }
 /* d for weights that were kept where they are, in other places in each lane */
 EQ_INLINE vf q_placed(vf d, float a, float b, float c, float e) {

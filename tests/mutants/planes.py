@@ -113,7 +113,7 @@ WORDS: list[Mutant] = [
         ("q_less", "_mm512_set1_epi32(offset)", "_mm512_set1_epi32(offset - 1)", "offset off by one"),
         ("v_store_rows", "(y, 1)", "(y, 0)", "even groups twice"),
         ("q_lanes", "c, c, c, c, b", "d, c, c, c, b", "one lane has what belongs to the next"),
-        ("q_kept", "c * 0x01010101", "b * 0x01010101", "bits of the second lane in the third"),
+        ("q_kept", "(uint32_t)c * each", "(uint32_t)b * each", "bits of the second lane in the third"),
         ("q_placed", "c, c, c, c, b", "b, c, c, c, b", "one lane has what belongs to the one before"),
         ("q_load", "loadu_si512(p)", "loadu_si512(p - 1)", "one byte early"),
         ("q_each", "*)p", "*)(p + 1)", "one byte late"),
