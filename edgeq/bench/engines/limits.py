@@ -61,11 +61,15 @@ class Engine:
         return 2 * done
 
 
-def together(work: Callable[[], int]) -> float:
-    """What `work` counts per second of all calls, over READING seconds and three calls at least."""
+def warm(work: Callable[[], int]) -> None:
     began = time.perf_counter()
     while time.perf_counter() - began < WARM:
         work()
+
+
+def together(work: Callable[[], int]) -> float:
+    """What `work` counts per second of all calls, over READING seconds and three calls at least."""
+    warm(work)
     done, times, began = 0, 0, time.perf_counter()
     while times < 3 or time.perf_counter() - began < READING:
         done, times = done + work(), times + 1
@@ -74,9 +78,7 @@ def together(work: Callable[[], int]) -> float:
 
 def best(work: Callable[[], int]) -> float:
     """Most of what `work` counts per second, over SECONDS and three times at least."""
-    began = time.perf_counter()
-    while time.perf_counter() - began < WARM:
-        work()
+    warm(work)
     most, times, began = 0.0, 0, time.perf_counter()
     while times < 3 or time.perf_counter() - began < SECONDS:
         start = time.perf_counter()
