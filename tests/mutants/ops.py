@@ -130,7 +130,6 @@ STAGES: list[Mutant] = [
         ("finish", "/ l[i]", "/ l[0]", "sum of the first query for all"),
         ("claim", "units * (owner + 1) / s->threads", "units * (owner + 1) / s->threads - (units > 20)",
          "last unit of a share"),
-        ("attend", "parts * most < 2 * s->threads", "parts * most < 0", "key/value heads never divided"),
         ("attend_share", "g < h->segments", "g < 2", "segments from the third on left out"),
         ("attend_part", "float *slot = base + (int64_t)i * e->max_segments * each",
          "float *slot = base + (int64_t)i * each", "slots of later heads"),
