@@ -200,7 +200,7 @@ eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
 /* Between two stages: those of one row that lie between them, and weights that the thread will read first. */
 typedef struct {
     eq_step_context *c;
-    int32_t first, next, thread;
+    int32_t first, next, thread, asks; /* asks: whether `ahead` and `end` are still to be found, by those who wait */
     const char *ahead, *end;
 } between_stages;
 
@@ -211,12 +211,14 @@ static void one_row_stages(void *argument) {
 
 static int ask_ahead(void *argument) {
     between_stages *b = argument;
+    if (b->asks) eq_first_weights(b->c, b->next, b->thread, &b->ahead, &b->end);
+    b->asks = 0;
     for (int i = 0; i < 4 && b->ahead < b->end; i++, b->ahead += 64) EQ_PREFETCH(b->ahead);
     return b->ahead < b->end;
 }
 
 static void work(eq_step_context *c, int32_t thread) {
-    between_stages b = {c, 0, 0, thread, NULL, NULL};
+    between_stages b = {c, 0, 0, thread, 0, NULL, NULL};
     const eq_between between = {one_row_stages, ask_ahead, &b};
     int few = c->batch->n_tokens <= EQ_SMALL_BATCH;
     uint64_t mode = eq_cpu_flush_denormals();
@@ -228,7 +230,7 @@ static void work(eq_step_context *c, int32_t thread) {
         eq_run_stage(c, i, thread);
         int64_t worked = watch ? eq_cpu_nanoseconds() : 0;
         if (thread == 0 && c->cancel && *(const volatile int32_t *)c->cancel) atomic_store(&c->stop_after, i);
-        if (few) eq_first_weights(c, b.next, thread, &b.ahead, &b.end);
+        b.asks = few;
         eq_pool_barrier(c->exec->pool, &between);
         if (watch) watch[0] += worked - began, watch[1] += eq_cpu_nanoseconds() - worked;
         if (atomic_load(&c->stop_after) <= i) break;

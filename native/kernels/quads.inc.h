@@ -1,6 +1,6 @@
 /* Rows for formats whose blocks are 32, 64 or 128 weights, for a vocabulary with EQ_QUADS: four groups of 32 of a row at a
- * time, `blocks` of them where a row ends. Sixteen lanes hold their sums, so that scales and mins of all four are applied at
- * once. Integers are exact. */
+ * time, `blocks` of them where a row ends. Lanes hold the sums of either half of each, so that scales and mins of all four are
+ * applied at once. Integers are exact. */
 
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
