@@ -97,10 +97,15 @@ static void turn(const float *tile, int64_t from, int64_t rows, int64_t tokens, 
             v_turn(x);
             for (int j = 0; j < EQ_VL; j++) v_store(out + (t + j) * to + i, turned(x[j], bias, add, i, (t + j) * to + i));
         }
-        for (; t < tokens; t++) {
-            float x[EQ_VL];
-            for (int j = 0; j < EQ_VL; j++) x[j] = tile[(i + j) * from + t];
-            v_store(out + t * to + i, turned(v_load(x), bias, add, i, t * to + i));
+        if (t < tokens && from == 1) v_store(out + i, turned(v_load(tile + i), bias, add, i, i));
+        else if (t < tokens) {
+            vf x[EQ_VL];
+            for (int64_t j = 0; j < EQ_VL; j++) {
+                const int64_t at = (i + j) * from + t, left = (rows - 1) * from + tokens - at;
+                x[j] = left < EQ_VL ? v_load_part(tile + at, left) : v_load(tile + at); /* the next row's too: what there is */
+            }
+            v_turn(x);
+            for (int64_t j = t; j < tokens; j++) v_store(out + j * to + i, turned(x[j - t], bias, add, i, j * to + i));
         }
     }
     for (; i < rows; i++)

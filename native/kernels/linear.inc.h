@@ -62,6 +62,17 @@ EQ_INLINE int64_t eq_ahead(int64_t stride) { return EQ_ROWS * stride > EQ_AHEAD 
 /* Number t of the tokens; past the last, the last again. */
 EQ_INLINE int64_t token(const eq_act *a, int t) { return t < a->tokens ? t : a->tokens - 1; }
 
+#ifdef EQ_QUADS
+#ifndef EQ_MEET
+#define EQ_MEET INT32_MAX
+#endif
+/* Activations of token t for four groups, of which g is one. Where many tokens pass, theirs lie side by side. */
+EQ_INLINE int8_t *quad_record(const eq_act *a, int64_t t, int64_t g) {
+    const int64_t steps = (a->width / 32 + 3) / 4;
+    return a->quads + (a->tokens > EQ_MEET ? g / 4 * a->tokens + t : t * steps + g / 4) * EQ_QUAD_BYTES;
+}
+#endif
+
 #ifndef EQ_PLANES
 /* All rows with all tokens. Weights that are in registers meet as many tokens as sums have room there, or more. */
 typedef void (*eq_block_fn)(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
@@ -183,10 +194,10 @@ EQ_INLINE void round_group(const eq_act *a, int64_t t, int64_t k) {
     for (int h = 0; h < 2; h++) a->sum[2 * at + h] = scale * (float)sums[h];
 #endif
 #ifdef EQ_QUADS
-    int8_t *quads = a->quads + t * ((all + 3) / 4) * EQ_QUAD_BYTES;
-    x_place(q, scale, g, quads);
     static const int16_t none[32];
-    for (int64_t behind = all; g + 1 == all && behind % 4; behind++) x_place(none, 0.0f, behind, quads);
+    x_place(q, scale, (int)(g % 4), quad_record(a, t, g), a->tokens > EQ_MEET);
+    for (int64_t behind = all; g + 1 == all && behind % 4; behind++)
+        x_place(none, 0.0f, (int)(behind % 4), quad_record(a, t, g), a->tokens > EQ_MEET);
 #endif
 }
 

@@ -1,22 +1,16 @@
-/* Few tokens, for a vocabulary with EQ_PLANES. Four rows and four groups of 32 are one step, with up to EQ_MEET tokens that
+/* Up to EQ_MEET tokens, for a vocabulary with EQ_PLANES; more in many.inc.h. Four rows and four groups of 32 are one step; tokens
  * meet weights while these are in registers. Integers are exact up to the sum of a group (of 16 where it has two scales);
  * sums in float32 go through every fourth group, then through these four: the same for every token and number of tokens. */
 
-#define EQ_MEET 4
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
-/* What four rows' sums of each part of the groups add to a token's. */
-EQ_INLINE vf meet_sums(const eq_layout f, __m512i (*sums)[4], const s128 *scale, const int8_t *record, vf acc) {
-    vf xs = x_floats(record, X_SCALE);
-    EQ_UNROLL
-    for (int h = 0; h < 1 + f.halves; h++) {
-        const int part = 64 * (f.halves ? h : 2);
-        __m512i sum = q_four_rows(sums[h][0], sums[h][1], sums[h][2], sums[h][3]);
-        if (f.offset) sum = q_less(sum, x_ints(record, X_INTS + part), f.offset);
-        acc = v_fma(i_float(sum), v_mul(scale->s[h], xs), acc);
-        if (f.mins) acc = v_fma(scale->m[h], x_floats(record, X_SUMS + part), acc);
-    }
-    return acc;
+/* What four rows' sums of part h of the groups add to a token's. */
+EQ_INLINE vf meet_sums(const eq_layout f, const __m512i *sums, const int h, const s128 *scale, const int8_t *record, vf acc) {
+    const int part = 64 * (f.halves ? h : 2);
+    __m512i sum = q_four_rows(sums[0], sums[1], sums[2], sums[3]);
+    if (f.offset) sum = q_less(sum, x_ints(record, X_INTS + part), f.offset);
+    acc = v_fma(i_float(sum), v_mul(scale->s[h], x_floats(record, X_SCALE)), acc);
+    return f.mins ? v_fma(scale->m[h], x_floats(record, X_SUMS + part), acc) : acc;
 }
 
 typedef struct { /* a block of 256 of four rows */
@@ -34,16 +28,21 @@ EQ_INLINE void meet_block(const eq_layout f, const uint8_t *const *b, eq_meeting
     m->scales = (b256){q_lanes4(s[0], s[1], s[2], s[3]), _mm512_setzero_si512(), q_over(_mm_loadu_ps(d)), v_zero()};
 }
 
+/* Weights of a step of row r, whose block is at b: unsigned. */
+EQ_INLINE b128 meet_weights(const eq_layout f, const uint8_t *b, int r, const int half, const int groups, const eq_meeting *m) {
+    return f.codes ? q_more(f.vectors(&m->codes[r], half), f.offset) : f.part(b, f.groups < 8 ? groups : half);
+}
+
 /* A step of four rows, whose blocks are at b: `groups` groups of smaller blocks, or half of what is met of one of 256. */
 EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int half, const int groups, const eq_meeting *m,
                          const int8_t *const *x, int64_t at, const int count, vf *acc) {
-    const int part = f.groups < 8 ? groups : half, parts = 2 - f.halves;
+    const int parts = 2 - f.halves;
     __m512i sums[2][4];
     b128 w[4];
     for (int r = 0; r < 4; r++) {
         const uint8_t *block = b[r];
         EQ_FORGET(block); /* row by row: less waits for memory at a time */
-        w[r] = f.codes ? q_more(f.vectors(&m->codes[r], half), f.offset) : f.part(block, part);
+        w[r] = meet_weights(f, block, r, half, groups, m);
         EQ_HOLD(w[r].first);
         EQ_HOLD(w[r].last);
         for (int h = 0; h < 1 + f.halves && count == 1; h++) {
@@ -52,31 +51,29 @@ EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int h
         }
     }
     s128 scale = f.groups < 8 ? f.heads(b, groups) : q_scales(m->scales, half, f.halves, f.mins);
-    if (count == 1) {
-        acc[0] = meet_sums(f, sums, &scale, x[0] + at, acc[0]);
-        return;
-    }
+    for (int h = 0; h < 1 + f.halves && count == 1; h++) acc[0] = meet_sums(f, sums[h], h, &scale, x[0] + at, acc[0]);
     EQ_UNROLL
-    for (int t = 0; t < count; t++) {
+    for (int t = 0; t < count && count > 1; t++) {
         const int8_t *record = x[t] + at;
         EQ_FORGET(record); /* registers are for weights: activations are loaded where they are used */
         EQ_UNROLL
-        for (int h = 0; h < 1 + f.halves; h++)
+        for (int h = 0; h < 1 + f.halves; h++) {
             for (int r = 0; r < 4; r++) sums[h][r] = q_sums(w[r], record, h, parts);
-        acc[t] = meet_sums(f, sums, &scale, record, acc[t]);
+            acc[t] = meet_sums(f, sums[h], h, &scale, record, acc[t]);
+        }
     }
 }
 
 /* Four rows, or what there is of them, with `count` tokens from `first`. */
 EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, int rows, int first, const int count,
                     float *tile) {
-    const int64_t groups = a->width / 32, steps = (groups + 3) / 4, stride = groups / f.groups * f.block_bytes;
+    const int64_t groups = a->width / 32, stride = groups / f.groups * f.block_bytes;
     const int64_t bytes = 4 * f.block_bytes / f.groups; /* of a step and row */
     const uint8_t *data = (const uint8_t *)w->data + row * stride, *ahead = data + eq_ahead(stride), *b[4];
     const int8_t *x[EQ_MEET];
     vf acc[EQ_MEET];
     for (int r = 0; r < 4; r++) b[r] = data + (r < rows ? r : rows - 1) * stride;
-    for (int t = 0; t < count; t++) x[t] = a->quads + token(a, first + t) * steps * EQ_QUAD_BYTES, acc[t] = v_zero();
+    for (int t = 0; t < count; t++) x[t] = quad_record(a, token(a, first + t), 0), acc[t] = v_zero();
     for (int64_t s = 0; s < groups / 4;) {
         const int64_t step = f.groups < 8 ? bytes : f.block_bytes;
         for (int64_t i = 0; i < 4 * step; i += 64) EQ_PREFETCH(ahead + 4 * s * bytes + i);
@@ -96,14 +93,16 @@ EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
     if (f.groups == 1 && groups % 4 == 1) meet_step(f, b, 0, 1, NULL, x, last, count, acc);
     else if (f.groups < 4 && groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
     else if (f.groups == 1 && groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
-    for (int t = 0; t < count; t++) {
-        float out[4];
-        v_store_rows(out, acc[t]);
-        for (int r = 0; r < rows; r++) tile[r * a->tokens + token(a, first + t)] = out[r];
-    }
+    for (int t = 0; t < count; t++) v_store_rows(acc[t], rows, tile + token(a, first + t), a->tokens);
 }
 
+#include "kernels/many.inc.h"
+
 EQ_INLINE void planes_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+    if (a->tokens > EQ_MEET) {
+        many_linear(f, w, a, row0, row1, tile);
+        return;
+    }
     for (int64_t row = row0; row < row1; row += 4) {
         const int rows = (int)(row1 - row < 4 ? row1 - row : 4);
         float *out = tile + (row - row0) * a->tokens;

@@ -50,11 +50,11 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups
 /* `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void quads_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                            const int count, float *tile) {
-    int64_t groups = a->width / 32, stride = groups / f.groups * f.block_bytes, whole = groups / 4, steps = (groups + 3) / 4;
+    int64_t groups = a->width / 32, stride = groups / f.groups * f.block_bytes, whole = groups / 4;
     const uint8_t *data = (const uint8_t *)w->data + row * stride;
     const int8_t *x[EQ_BATCH];
     vf acc[EQ_ROWS][EQ_BATCH];
-    for (int t = 0; t < count; t++) x[t] = a->quads + token(a, first + t) * steps * EQ_QUAD_BYTES;
+    for (int t = 0; t < count; t++) x[t] = quad_record(a, token(a, first + t), 0);
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < count; t++) acc[r][t] = v_zero();
     for (int64_t s = 0; s < whole; s++) quads_step(f, data, groups, s, 4, rows, x, count, acc);

@@ -232,10 +232,11 @@ EQ_INLINE x128 x_quad(const int8_t *q, int offset) {
 EQ_INLINE vf x_scale(const int8_t *record) { return v_load((const float *)(const void *)(record + 288)); }
 EQ_INLINE vf x_sums(const int8_t *record) { return v_load((const float *)(const void *)(record + 320)); }
 /* 32 arranged activations into the place of group `g` of four */
-EQ_INLINE void x_place(const int16_t *q, float scale, int64_t g, int8_t *quads) {
+EQ_INLINE void x_place(const int16_t *q, float scale, int g, int8_t *record, int words) {
     const __m256i one = _mm256_set1_epi16(1);
-    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 64, *behind = quads + g / 4 * EQ_QUAD_BYTES + 256 + g % 4 * 4;
-    memcpy(to, q, 64);
+    int8_t *behind = record + 256 + 4 * g;
+    (void)words;
+    memcpy(record + 64 * g, q, 64);
     __m256i sums = _mm256_add_epi32(_mm256_madd_epi16(m_load(q), one), _mm256_madd_epi16(m_load(q + 16), one));
     int32_t lanes[8];
     _mm256_storeu_si256((__m256i *)lanes, sums);

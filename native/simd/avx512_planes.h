@@ -2,7 +2,9 @@
  * of activations, q = 256 high + low. A lane of 128 bits belongs to a group; where sums and scales of four rows lie side by
  * side, each group has those of row 0, 1, 2 and 3. */
 #define EQ_PLANES 1
+#define EQ_MEET 4 /* tokens; weights are widened for more */
 typedef struct { __m512i first, last; } b128; /* of the first 16 weights of each group, of the last 16 */
+typedef struct { __m512i a, b, c, d; } i128;  /* the same as int16: 8 of each group, the next 8, ... */
 typedef struct {
     __m512i s, m; /* of a block of 256 of four rows, one to a lane: scales as signed bytes, mins as unsigned ones */
     vf d, dmin;   /* what they are to be multiplied by, of the four rows over and over */
@@ -12,16 +14,17 @@ typedef struct { vf s[2], m[2]; } s128; /* scales and mins of four groups of fou
 /* A token's record of four groups. */
 #define EQ_QUADS 1
 enum { X_HIGH = 0, X_LOW = 128, X_SCALE = 256, X_INTS = 320, X_SUMS = 512, EQ_QUAD_BYTES = 704 };
-/* X_HIGH, X_LOW: bytes of the first 16 of each group, then of the last; X_SCALE: of each group, four times; X_INTS: sums of
+/* X_HIGH, X_LOW: bytes of the first 16 of each group, then of the last; in their place all as i128 has weights; X_SCALE: of each group, four times; X_INTS: sums of
  * the first 16, the last, all; X_SUMS: scale times these */
 
-/* 32 natural activations into the place of group `g` of four */
-EQ_INLINE void x_place(const int16_t *q, float scale, int64_t g, int8_t *quads) {
+/* 32 natural activations into the place of group `g` of four, as planes or as words */
+EQ_INLINE void x_place(const int16_t *q, float scale, int g, int8_t *record, int words) {
     int32_t sums[3];
     __m512i x = _mm512_loadu_si512(q), high = _mm512_srai_epi16(_mm512_add_epi16(x, _mm512_set1_epi16(128)), 8);
     __m256i bytes[2] = {_mm512_cvtepi16_epi8(high), _mm512_cvtepi16_epi8(x)}; /* low as a signed byte is x - 256 high */
-    int8_t *to = quads + g / 4 * EQ_QUAD_BYTES + g % 4 * 16;
-    for (int plane = 0; plane < 2; plane++) {
+    int8_t *to = record + 16 * g;
+    for (int i = 0; i < 4 && words; i++) memcpy(to + 64 * i, q + 8 * i, 16);
+    for (int plane = 0; plane < 2 && !words; plane++) {
         _mm_storeu_si128((__m128i *)(to + X_LOW * plane), _mm256_castsi256_si128(bytes[plane]));
         _mm_storeu_si128((__m128i *)(to + X_LOW * plane + 64), _mm256_extracti128_si256(bytes[plane], 1));
     }
@@ -48,6 +51,19 @@ EQ_INLINE __m512i q_sums(b128 w, const int8_t *record, int part, int parts) {
         sum = _mm512_dpbusd_epi32(sum, i ? w.last : w.first, _mm512_loadu_si512(record + X_LOW + 64 * i));
     return sum;
 }
+EQ_INLINE i128 q_widened(b128 w) {
+    const __m512i zero = _mm512_setzero_si512();
+    return (i128){_mm512_unpacklo_epi8(w.first, zero), _mm512_unpackhi_epi8(w.first, zero), _mm512_unpacklo_epi8(w.last, zero),
+                  _mm512_unpackhi_epi8(w.last, zero)};
+}
+EQ_INLINE __m512i q_sums_words(i128 w, const int8_t *record, int part, int parts) { /* the same sums */
+    const int8_t *x = record + 128 * part;
+    __m512i sum = _mm512_madd_epi16(part ? w.c : w.a, _mm512_loadu_si512(x));
+    sum = _mm512_dpwssd_epi32(sum, part ? w.d : w.b, _mm512_loadu_si512(x + 64));
+    if (parts == 1) return sum;
+    sum = _mm512_dpwssd_epi32(sum, w.c, _mm512_loadu_si512(x + 128));
+    return _mm512_dpwssd_epi32(sum, w.d, _mm512_loadu_si512(x + 192));
+}
 EQ_INLINE __m512i q_four_rows(__m512i a, __m512i b, __m512i c, __m512i d) { /* all four sums of a group, of each row */
     __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
@@ -56,9 +72,20 @@ EQ_INLINE __m512i q_four_rows(__m512i a, __m512i b, __m512i c, __m512i d) { /* a
 EQ_INLINE __m512i q_less(__m512i sums, __m512i of, const int offset) { /* what an offset of the weights has added */
     return _mm512_sub_epi32(sums, _mm512_mullo_epi32(of, _mm512_set1_epi32(offset)));
 }
-EQ_INLINE void v_store_rows(float *out, vf x) { /* four rows: groups 0 and 2, 1 and 3, then both */
+EQ_INLINE __m128 v_rows(vf x) { /* four rows: groups 0 and 2, 1 and 3, then both */
     __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
+    return _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+}
+/* `rows` of the four rows that sums x of four tokens are of: out [rows][to] */
+EQ_INLINE void v_store_rows4(const vf *x, int rows, float *out, int64_t to) {
+    __m128 r[4] = {v_rows(x[0]), v_rows(x[1]), v_rows(x[2]), v_rows(x[3])};
+    _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+    for (int i = 0; i < rows; i++) _mm_storeu_ps(out + i * to, r[i]);
+}
+EQ_INLINE void v_store_rows(vf x, int rows, float *out, int64_t to) { /* of one token */
+    float r[4];
+    _mm_storeu_ps(r, v_rows(x));
+    for (int i = 0; i < rows; i++) out[i * to] = r[i];
 }
 
 /* --- weights ----------------------------------------------------------------------------------------------------- */
