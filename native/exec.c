@@ -52,6 +52,41 @@ int32_t eq_written(const eq_op *op) {
     }
 }
 
+/* Marks the buffers whose floats `op` reads: all but those that it only multiplies by quantized weights. */
+static void mark_floats(const eq_program *p, const eq_op *op, char *floats) {
+#define FLOATS(x) floats[x] = 1
+#define UNLESS_ROUNDED(x, weight) if (!eq_format_group(p->tensors[weight].type)) FLOATS(x)
+    switch (op->kind) {
+        case EQ_OP_RMS_NORM: FLOATS(op->u.rms_norm.x); break;
+        case EQ_OP_LINEAR: UNLESS_ROUNDED(op->u.linear.x, op->u.linear.weight); break;
+        case EQ_OP_ROPE: FLOATS(op->u.rope.x), FLOATS(op->u.rope.table); break;
+        case EQ_OP_KV_WRITE: FLOATS(op->u.kv_write.k), FLOATS(op->u.kv_write.v); break;
+        case EQ_OP_ATTEND: FLOATS(op->u.attend.q); break;
+        case EQ_OP_GLU: FLOATS(op->u.glu.gate), FLOATS(op->u.glu.up); break;
+        case EQ_OP_ADD: FLOATS(op->u.add.a), FLOATS(op->u.add.b); break;
+        case EQ_OP_SCALE: FLOATS(op->u.scale.x); break;
+        case EQ_OP_SOFTCAP: FLOATS(op->u.softcap.x); break;
+        case EQ_OP_TAKE_ROWS: FLOATS(op->u.take_rows.x); break;
+        case EQ_OP_NORM_ADD: FLOATS(op->u.norm_add.x), FLOATS(op->u.norm_add.residual); break;
+        case EQ_OP_LINEAR_ADD:
+            UNLESS_ROUNDED(op->u.linear_add.x, op->u.linear_add.weight);
+            FLOATS(op->u.linear_add.residual);
+            break;
+        case EQ_OP_GATE_UP:
+            UNLESS_ROUNDED(op->u.gate_up.x, op->u.gate_up.gate);
+            UNLESS_ROUNDED(op->u.gate_up.x, op->u.gate_up.up);
+            break;
+        case EQ_OP_QKV:
+            UNLESS_ROUNDED(op->u.qkv.x, op->u.qkv.wq);
+            UNLESS_ROUNDED(op->u.qkv.x, op->u.qkv.wk);
+            UNLESS_ROUNDED(op->u.qkv.x, op->u.qkv.wv);
+            FLOATS(op->u.qkv.table);
+            break;
+    }
+#undef UNLESS_ROUNDED
+#undef FLOATS
+}
+
 /* Whether an op can round what it writes in the same pass: it owns whole groups of 32. */
 static int rounds_itself(const eq_program *p, const eq_op *op) {
     switch (op->kind) {
@@ -64,22 +99,25 @@ static int rounds_itself(const eq_program *p, const eq_op *op) {
 static int plan(eq_exec *e) {
     const eq_program *p = &e->program;
     e->stages = calloc(2 * (size_t)p->n_ops + (size_t)p->n_inputs + 1, sizeof *e->stages);
-    char *wanted = calloc((size_t)p->n_buffers + 1, 1);
+    char *wanted = calloc(2 * (size_t)p->n_buffers + 1, 1); /* of each buffer: rounded, or the floats */
     if (!e->stages || !wanted) {
         free(wanted);
         return EQ_MEMORY;
     }
+    char *floats = wanted + p->n_buffers;
+    for (int32_t i = 0; i < p->n_outputs; i++) floats[p->outputs[i]] = 1;
+    for (int32_t i = 0; i < p->n_ops; i++) mark_floats(p, &p->ops[i], floats);
     for (int32_t i = 0; i < p->n_ops; i++) {
         int32_t x = linear_input(p, &p->ops[i]);
         if (x >= 0) wanted[x] = 1;
     }
     for (int32_t i = 0; i < p->n_inputs; i++)
-        if (wanted[p->inputs[i]]) e->stages[e->n_stages++] = (eq_stage){NULL, 0, p->inputs[i]};
+        if (wanted[p->inputs[i]]) e->stages[e->n_stages++] = (eq_stage){NULL, 0, p->inputs[i], 1};
     for (int32_t i = 0; i < p->n_ops; i++) {
         int32_t out = eq_written(&p->ops[i]), rounds = out >= 0 && wanted[out] ? out : -1;
         int itself = rounds >= 0 && rounds_itself(p, &p->ops[i]);
-        e->stages[e->n_stages++] = (eq_stage){&p->ops[i], i, itself ? rounds : -1};
-        if (rounds >= 0 && !itself) e->stages[e->n_stages++] = (eq_stage){NULL, i, rounds};
+        e->stages[e->n_stages++] = (eq_stage){&p->ops[i], i, itself ? rounds : -1, out < 0 || floats[out] || !itself};
+        if (rounds >= 0 && !itself) e->stages[e->n_stages++] = (eq_stage){NULL, i, rounds, 1};
     }
     free(wanted);
     return EQ_OK;
@@ -192,7 +230,7 @@ eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
     float *scale = (float *)(q + 2 * floats) + at / 32, *sum = (float *)(q + 2 * floats) + floats / 32 + at / 16;
     float *sum32 = scale + 3 * (floats / 32), *lost = sum32 + floats / 32, *power = lost + floats / 32;
     int8_t *quads = (int8_t *)(q + 2 * floats + 24 * (floats / 32)) + b->offset / 128 * quad_rows(e) * EQ_QUADS_ROOM;
-    eq_act a = {c->buffers[buffer], (int16_t *)q + at, scale, sum, sum32, lost, power, quads, rows, b->width, 0};
+    eq_act a = {c->buffers[buffer], (int16_t *)q + at, scale, sum, sum32, lost, power, quads, rows, b->width, 0, b->width};
     a.packed = rows > EQ_SMALL_BATCH && !e->program.reproducible;
     return a;
 }

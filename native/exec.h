@@ -11,6 +11,7 @@ typedef struct { /* an op, or only the rounding of a buffer */
     const eq_op *op;     /* NULL: only round `rounds` */
     int32_t op_index;    /* its place, or that of the op whose output is rounded */
     int32_t rounds;      /* buffer that is rounded for the linears that read it, by the op that writes it; or -1 */
+    int32_t floats;      /* whether something reads the floats that the op writes */
 } eq_stage;
 
 typedef struct { int32_t first, count, sequence; } eq_span; /* neighbouring tokens of one sequence */

@@ -24,7 +24,7 @@
  *          scale * 256 high; sum [T/B][K/16][B] int32, sums of 65536 high + low; no sum32.
  *          A variant with tiles: q as bf16, see tiles.inc.h. */
 typedef struct {
-    const float *x; /* [T][K] */
+    const float *x; /* [T][K], row after row `stride` floats on */
     int16_t *q;
     float *scale;
     float *sum;
@@ -35,6 +35,7 @@ typedef struct {
     int32_t tokens;
     int32_t width;
     int32_t packed;
+    int64_t stride;
 } eq_act;
 
 /* Dot products of rows [row0, row1) with all tokens: tile [(row - row0) * tokens + t]. At most EQ_ROW_STEP rows.

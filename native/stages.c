@@ -52,12 +52,17 @@ static int32_t rows_of(const site *s, int32_t buffer) {
 }
 static const float *constants(const site *s, int32_t tensor) { return tensor < 0 ? NULL : s->p->tensors[tensor].data; }
 
-/* Rounds columns [k0, k1) of rows [t0, t1) of a buffer, if this stage is to. */
-static void round_out(const site *s, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
+/* Rounds columns [k0, k1) of rows [t0, t1) of the stage's buffer, if it is to: of rows that begin at x, `stride` floats apart. */
+static void round_from(const site *s, const float *x, int64_t stride, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
     int32_t buffer = s->c->exec->stages[s->stage].rounds;
     if (buffer < 0) return;
     eq_act a = eq_rounded(s->c, buffer);
+    a.x = x, a.stride = stride;
     s->k->quantize(&a, t0, t1, k0, k1);
+}
+static void round_out(const site *s, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
+    int32_t buffer = s->c->exec->stages[s->stage].rounds;
+    if (buffer >= 0) round_from(s, at(s, buffer), width(s, buffer), t0, t1, k0, k1);
 }
 
 /* --- row by row ------------------------------------------------------------------------------------------------- */
@@ -215,8 +220,11 @@ static void gate_up_outputs(const site *s, int64_t r, int64_t n) {
     multiply(s, o->gate, o->x, r, r + n, gate);
     multiply(s, o->up, o->x, r, r + n, up);
     s->k->glu(gate, up, gate, n * tokens, o->act);
-    s->k->turn(gate, tokens, n, tokens, NULL, NULL, at(s, o->out) + r, width(s, o->out));
-    round_out(s, 0, tokens, r, r + n);
+    const int kept = s->c->exec->stages[s->stage].floats; /* or they only have to be near when they are rounded */
+    float *out = kept ? at(s, o->out) + r : up;
+    const int64_t to = kept ? width(s, o->out) : n;
+    s->k->turn(gate, tokens, n, tokens, NULL, NULL, out, to);
+    round_from(s, out - r, to, 0, tokens, r, r + n);
 }
 
 /* Asks for the tile of a head's keys or values that attention will read first, so that it is there by then. */

@@ -177,7 +177,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
 
 /* Natural activations [k, k + 32) of token t, rounded. */
 EQ_INLINE void round_group(const eq_act *a, int64_t t, int64_t k) {
-    const float *x = a->x + t * a->width + k;
+    const float *x = a->x + t * a->stride + k;
     float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
     int64_t all = a->width / 32, g = k / 32;
     int16_t q[32];

@@ -218,7 +218,7 @@ EQ_INLINE void pack(const eq_act *a, int64_t t0, int64_t t1, int64_t k) {
     _Alignas(64) int8_t bytes[EQ_VL][64]; /* of each lane 32 high ones, then 32 low ones */
     if (many < EQ_VL) memset(bytes, 0, sizeof bytes);
     for (int64_t t = t0; t < t1; t++) {
-        const float *x = a->x + t * a->width + k;
+        const float *x = a->x + t * a->stride + k;
         float largest = v_largest32(x), scale = largest / 32512.0f; /* NaN where a value is not finite */
         int64_t lane = t % EQ_BLOCK_TOKENS, at = row + lane;
         int16_t q[32];

@@ -104,5 +104,5 @@ EQ_INLINE void tiles_linear(const eq_layout f, const eq_tensor *w, const eq_act 
 /* Activations [k, k + 32) of token t, into the packed layout. */
 EQ_INLINE void tiles_pack(const eq_act *a, int64_t t, int64_t k) {
     uint32_t *to = (uint32_t *)(void *)a->q + (t / 16 * a->width + k) / 2 * 16 + t % 16;
-    t_activations(to, a->x + t * a->width + k);
+    t_activations(to, a->x + t * a->stride + k);
 }

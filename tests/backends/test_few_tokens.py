@@ -11,7 +11,7 @@ import pytest
 from edgeq import ops, quants
 from edgeq.backends.base import Cancel, Executable, Options
 from edgeq.errors import Cancelled
-from edgeq.ops import In
+from edgeq.ops import In, Out
 from edgeq.passes.place import place
 from edgeq.program import Builder, Program
 from tests.backends.single import known, native, near, program, run, seen, wanted
@@ -70,6 +70,29 @@ def test_a_linear_reads_what_gates_wrote(fmt: str, threads: int, isa: str) -> No
     for tokens in (1, 5, 7, 16, 40):
         x = rng.standard_normal((tokens, 64)).astype(np.float32)
         pairs_fit(run(made, weights, [x], batch(tokens), isa=isa, threads=threads), weights, isa)
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 16, 40])
+def test_floats_of_gates_are_there_for_whoever_reads_them(tokens: int, isa: str) -> None:
+    """Where nobody does, only what is rounded of them is kept: the linears find the same."""
+
+    def unseen(b: Builder) -> tuple[list[int], list[int]]:
+        inputs, outs = gates(b)
+        return inputs, outs[1::2]
+
+    def added(b: Builder) -> tuple[list[int], list[int]]:
+        inputs, outs = gates(b)
+        sums = b.buffer("sums", WIDE)
+        b.add(ops.Add(In(outs[0]), In(outs[2]), Out(sums)))
+        return inputs, [*outs[1::2], sums]
+
+    rng = np.random.default_rng(77)
+    weights, x = gate_weights(rng, "Q4_K"), rng.standard_normal((tokens, 64)).astype(np.float32)
+    right = run(program(gates), weights, [x], batch(tokens), isa=isa)
+    for made in (unseen, added):
+        found = run(program(made), weights, [x], batch(tokens), isa=isa)
+        assert all(np.array_equal(a, b) for a, b in zip(found, right[1::2]))
+    assert np.array_equal(found[2], right[0] + right[2])
 
 
 @pytest.mark.parametrize("fmt", FORMATS)

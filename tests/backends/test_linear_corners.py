@@ -62,6 +62,20 @@ def test_any_number_of_tokens_that_is_left_over(fmt: str, by: By) -> None:
         check(run(made, weights, [x[:tokens]], batch(tokens), isa=by)[0], x[:tokens], by, weights)
 
 
+@pytest.mark.parametrize(("fmt", "cols"), [("Q5_0", 544), ("Q4_K", 768)])
+@pytest.mark.parametrize(("tokens", "reproducible"), [(2, False), (3, False), (7, False), (16, False), (21, True)])
+def test_more_rows_and_tokens_than_pass_in_one_go(fmt: str, cols: int, tokens: int, reproducible: bool, by: By) -> None:
+    """A thread alone takes a hundred rows at a time; the last of four groups are left over."""
+    rng = np.random.default_rng(68)
+    weights = filled(rng, [("w", (403, cols)), ("b", (403,))], {}, fmt, 1.0)
+    x = rng.standard_normal((tokens, cols)).astype(np.float32)
+    made = program(lambda b: linear(b, 403, cols))
+    found = run(made, weights, [x], batch(tokens), isa=by, threads=1, reproducible=reproducible)[0]
+    w, b = (weights[n].values().astype(np.float64) for n in "wb")
+    w, x = known(w, 1, by), seen(x, by, reproducible)  # as few tokens see them
+    assert (np.abs(found - x @ w.T - b) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
+
+
 @pytest.mark.parametrize("fmt", ["Q4_1", "Q6_K"])
 def test_a_thousand_tokens_and_more_in_one_step(fmt: str, by: By) -> None:
     """More than meet a panel before the next one is unpacked; each is of a length of its own."""

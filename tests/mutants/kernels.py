@@ -146,9 +146,6 @@ ROWS: list[Mutant] = [
     *rows("avx512vnni", "number_of_blocks or missing")(
         ("round_group", "x_place(q, scale, (int)(g % 4)", "x_place(q, scale, (int)(g / 2 % 4)",
          "two groups in one place"),
-        ("quad_record", "(a->width / 32 + 3) / 4", "a->width / 32 / 4", "tokens without room for their last groups"),
-        ("quad_record", "t * steps", "0 * steps", "all tokens in one place"),
-        ("quad_record", "g / 4 * a->tokens + t", "g / 4 + t", "groups of a token in the place of the next token's"),
     ),
     *rows("avx2", "missing")(
         ("round_group", "g + 1 == all && behind % 4", "0 && behind % 4", "what groups that are not there held before"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.kernels import CORNERS, LINEARS, OPS
+from tests.mutants.kernels import CORNERS, FEW, LINEARS, OPS
 from tests.mutants.mutant import In, Mutant
 
 GOLDEN = "tests/test_golden.py -k 'transformers and (llama-spm or gemma3 or qwen3 or qwen2)'"
@@ -14,7 +14,7 @@ KEPT = (f"{OPS} {CORNERS} -k '{BEST} and (rounded_keys or cache_keeps)'", f"{COR
 
 
 def native(file: str, match: str, session: bool = False) -> In:
-    asked = (f"{OPS} {CORNERS} {LINEARS} -k '{BEST} and ({match})'", *((MODELS, SESSION) if session else ()))
+    asked = (f"{OPS} {CORNERS} {LINEARS} {FEW} -k '{BEST} and ({match})'", *((MODELS, SESSION) if session else ()))
     return In("ops: native stages", f"native/{file}", asked, None, (BEST,))
 
 
@@ -140,7 +140,7 @@ STAGES: list[Mutant] = [
         ("attend", "p0 - c->window + 1) / EQ_SEGMENT", "p1 - c->window + 1) / EQ_SEGMENT",
          "first segment of a window"),
     ),
-    *native("stages.c", "test_linear or fused or panels or residuals or full_step", session=True)(
+    *native("stages.c", "test_linear or gates or fused or panels or residuals or full_step", session=True)(
         ("multiply", "r + EQ_ROW_STEP, row1)", "r + EQ_ROW_STEP - 1, row1)", "last row of a step"),
         ("linear", "b ? b + r : NULL", "b", "bias of the first rows for all"),
         ("linear", "add ? add + r : NULL", "add", "residual of the first rows for all"),
@@ -149,7 +149,8 @@ STAGES: list[Mutant] = [
         ("linear_add_outputs", "o->residual, o->out", "-1, o->out", "residual left out"),
         ("gate_up_outputs", "s->k->glu(gate, up", "s->k->glu(up, gate", "gate and up swapped"),
         ("gate_up_outputs", "s->k->turn(gate,", "s->k->turn(up,", "up not gated"),
-        ("gate_up_outputs", "at(s, o->out) + r, width", "at(s, o->out), width", "all rows in the place of the first"),
+        ("gate_up_outputs", "at(s, o->out) + r :", "at(s, o->out) :", "all rows in the place of the first"),
+        ("gate_up_outputs", "out - r, to", "out, to", "later columns rounded in the place of others"),
         ("gate_up_outputs", "EQ_ROW_STEP * tokens", "EQ_ROW_STEP / 2 * tokens", "gates over what they gate"),
         ("stage_rows", "? c->batch->n_outputs : c->batch->n_tokens", "? c->batch->n_outputs - 1 : c->batch->n_tokens",
          "last wanted row left out"),
@@ -175,11 +176,12 @@ STAGES: list[Mutant] = [
         ("qkv", "if (kind < 2) s->k->rope", "if (kind < 1) s->k->rope", "keys not turned"),
         ("qkv", "t * rot, rot, o->style", "0 * t, rot, o->style", "position of the first token for all"),
         ("qkv", "o->heads + 2 * c->kv_heads", "o->heads + 2 * c->kv_heads - 1", "last value head left out"),
-        ("round_out", "buffer < 0", "buffer <= 0", "buffer 0 not rounded"),
+        ("round_from", "buffer < 0", "buffer <= 0", "buffer 0 not rounded"),
         ("eq_run_stage", "c->batch->n_tokens,", "c->batch->n_tokens - (c->batch->n_tokens > 20),",
          "last token of long steps"),
     ),
-    *native("exec.c", "test_linear or fused or qkv or rounded or mixed or narrow or normalized or reproducible",
+    *native("exec.c",
+            "test_linear or gates or fused or qkv or rounded or mixed or narrow or normalized or reproducible",
             session=True)(
         ("linear_input",
          "case EQ_OP_LINEAR_ADD: x = op->u.linear_add.x, weight = op->u.linear_add.weight; break;", "",
@@ -189,6 +191,8 @@ STAGES: list[Mutant] = [
         ("eq_written", "case EQ_OP_RMS_NORM: return op->u.rms_norm.out;", "", "output of norms not rounded"),
         ("rounds_itself", "head_dim % 32 == 0", "head_dim % 32 == 0 || 1", "narrow heads rounded in part"),
         ("plan", "if (wanted[p->inputs[i]])", "if (0)", "inputs not rounded"),
+        ("plan", "floats[p->outputs[i]] = 1", "floats[p->outputs[i]] = 0", "floats of gates that are outputs not kept"),
+        ("mark_floats", "FLOATS(op->u.add.b)", "(void)0", "floats of gates that are added not kept"),
         ("eq_rounded", "rows > EQ_SMALL_BATCH && !e->program.reproducible", "rows > EQ_SMALL_BATCH",
          "reproducible ignored"),
         ("eq_rounded", "b->offset * e->rows;", "(b->offset & ~255) * e->rows;",

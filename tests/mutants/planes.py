@@ -26,7 +26,7 @@ MEET: list[Mutant] = [
         ("meet_weights", "f.part(b, f.groups < 8 ? groups : half)", "f.part(b, f.groups < 8 ? groups : 0)",
          "first half of a block twice"),
         ("meet_step", "meet_weights(f, block, r", "meet_weights(f, b[0], r", "weights of the first row for all"),
-        ("meet_weights", "f.vectors(&m->codes[r], half)", "f.vectors(&m->codes[r], 0)", "first half of a block twice"),
+        ("meet_weights", "f.vectors(&m->codes[r], half)", "f.vectors(&m->codes[r], 0)", "codes of one half twice"),
         ("meet_weights", "f.vectors(&m->codes[r], half)", "f.vectors(&m->codes[0], half)", "codes of the first row"),
         ("meet_weights", "f.offset) : f.part", "f.offset + 1) : f.part", "offset off by one"),
         ("meet_step", "q_sums(w[r], x[0] + at", "q_sums(w[r], x[0]", "first activations for all"),
@@ -70,6 +70,13 @@ PASS: list[Mutant] = [
         ("many", "tile + 4 * i * a->tokens + first", "tile + first", "place of later rows"),
         ("many", "t + 4 <= count; t += 4", "t + 4 <= count && count > 7; t += 8", "every other four of tokens"),
         ("many", "acc[i][t], some, out + t,", "acc[i][0], some, out + t,", "first token for the last ones"),
+    ),
+    *wide("kernels/linear.inc.h", "one_go")(
+        ("quad_record", "(a->width / 32 + 3) / 4", "a->width / 32 / 4", "tokens without room for their last groups"),
+        ("quad_record", "t * steps", "0 * steps", "all tokens in one place"),
+        ("quad_record", "g / 4 * a->tokens + t", "g / 4 + t", "groups of a token in the place of the next token's"),
+    ),
+    *wide("kernels/many.inc.h", "one_go")(
         ("many_linear", "(row - row0) * a->tokens", "(row - row0)", "place of later rows"),
     ),
     *wide("kernels/many.inc.h", LEFT)(
@@ -144,6 +151,7 @@ WORDS: list[Mutant] = [
         ("q_less", "_mm512_set1_epi32(offset)", "_mm512_set1_epi32(offset - 1)", "offset off by one"),
         ("v_rows", "(y, 1)", "(y, 0)", "even groups twice"),
         ("v_store_rows4", "out + i * to, r[i]", "out + i * to, r[0]", "first row for all"),
+        ("v_store_rows", "= r[i]", "= r[0]", "first row for all, of one token"),
         ("q_widened", "unpackhi_epi8(w.last", "unpacklo_epi8(w.last", "weights 16 to 23 twice"),
         ("q_sums_words", "part ? w.d : w.b", "w.b", "second eighth of a group for the last"),
         ("q_sums_words", "record + 128 * part", "record", "first half of the activations for the last weights"),

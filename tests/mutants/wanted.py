@@ -108,7 +108,7 @@ def of_kernels() -> Iterator[Place]:
             file = path.relative_to(ROOT).as_posix()
             yield from ((file, f) for f in functions(file) if f != "EQ_MAP")
     yield from (("native/isa/common.h", f) for f in ("eq_finite", "u32", "u64"))
-    yield ("native/stages.c", "round_out")
+    yield ("native/stages.c", "round_from")
     for file in ("kernels", "linear", "panel", "attend", "kv", "cache"):
         module = f"edgeq/backends/numba_{file}.py"
         yield from ((module, f) for f in functions(module) if f.islower())

@@ -70,7 +70,8 @@ static void linear(const eq_kernels *k, int type, int packed, int64_t first, int
     for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)(rand() >> 7);
     eq_tensor w = {data, bytes, rows, cols, type, 0};
     eq_act a = {floats(tokens * cols), buffer(2 * room), buffer(room / 32 * 4), buffer(room / 16 * 4), buffer(room / 32 * 4),
-                buffer(room / 32 * 4), buffer(room / 32 * 4), buffer(tokens * ((cols + 127) / 128) * EQ_QUADS_ROOM), tokens, (int32_t)cols, packed};
+                buffer(room / 32 * 4), buffer(room / 32 * 4), buffer(tokens * ((cols + 127) / 128) * EQ_QUADS_ROOM), tokens,
+                (int32_t)cols, packed, cols};
     float *tile = buffer(4 * (rows - first) * tokens);
     if (eq_format_group(type)) {
         k->quantize(&a, 0, tokens, 0, 32);
@@ -95,6 +96,13 @@ static void linears(const eq_kernels *k) {
 }
 
 static void elementwise(const eq_kernels *k) {
+    for (int64_t rows = 1; rows < 40; rows++)
+        for (int64_t tokens = 1; tokens < 40; tokens += tokens < 9 ? 1 : 7) {
+            float *out = buffer(4 * rows * tokens);
+            k->turn(floats(rows * tokens), tokens, rows, tokens, floats(rows), floats(rows * tokens), out, rows);
+            written(out, rows * tokens, "turn");
+            done();
+        }
     for (int64_t n = 1; n < 70; n++) {
         float *out = buffer(4 * n);
         k->rms_norm(floats(n), floats(n), out, n, 1e-5f);
