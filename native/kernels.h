@@ -31,7 +31,7 @@ typedef struct {
     float *sum32;
     float *lost;  /* packed only */
     float *power;
-    int8_t *quads; /* natural only: an order of four groups that some variants keep too, and AVX-512 alone */
+    int8_t *quads; /* natural only: an order of four groups that some variants keep too, and AVX-512 alone (quad_record) */
     int32_t tokens;
     int32_t width;
     int32_t packed;

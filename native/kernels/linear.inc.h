@@ -3,7 +3,7 @@
  * bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks: here, and faster where a
- *         vocabulary allows it in quads.inc.h (blocks of up to 128) or planes.inc.h (all).
+ *         vocabulary allows it in quads.inc.h (blocks of up to 128) or planes.inc.h and many.inc.h (all).
  * panel:  more tokens, in panel.inc.h, or in tiles.inc.h where the variant has tiles. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
