@@ -57,6 +57,7 @@ static void mark_floats(const eq_program *p, const eq_op *op, char *floats) {
 #define FLOATS(x) floats[x] = 1
 #define UNLESS_ROUNDED(x, weight) if (!eq_format_group(p->tensors[weight].type)) FLOATS(x)
     switch (op->kind) {
+        case EQ_OP_EMBED: case EQ_OP_ROPE_TABLE: break;
         case EQ_OP_RMS_NORM: FLOATS(op->u.rms_norm.x); break;
         case EQ_OP_LINEAR: UNLESS_ROUNDED(op->u.linear.x, op->u.linear.weight); break;
         case EQ_OP_ROPE: FLOATS(op->u.rope.x), FLOATS(op->u.rope.table); break;
@@ -82,6 +83,7 @@ static void mark_floats(const eq_program *p, const eq_op *op, char *floats) {
             UNLESS_ROUNDED(op->u.qkv.x, op->u.qkv.wv);
             FLOATS(op->u.qkv.table);
             break;
+        default: memset(floats, 1, (size_t)p->n_buffers); /* whatever it reads is there */
     }
 #undef UNLESS_ROUNDED
 #undef FLOATS

@@ -14,8 +14,8 @@ typedef struct { vf s[2], m[2]; } s128; /* scales and mins of four groups of fou
 /* A token's record of four groups. */
 #define EQ_QUADS 1
 enum { X_HIGH = 0, X_LOW = 128, X_SCALE = 256, X_INTS = 320, X_SUMS = 512, EQ_QUAD_BYTES = 704 };
-/* X_HIGH, X_LOW: bytes of the first 16 of each group, then of the last; in their place all as i128 has weights; X_SCALE: of each group, four times; X_INTS: sums of
- * the first 16, the last, all; X_SUMS: scale times these */
+/* X_HIGH, X_LOW: bytes of the first 16 of each group, then of the last, or both bytes in the order of i128; X_SCALE: of each
+ * group, four times; X_INTS: sums of the first 16, the last, all; X_SUMS: scale times these */
 
 /* 32 natural activations into the place of group `g` of four, as planes or as words */
 EQ_INLINE void x_place(const int16_t *q, float scale, int g, int8_t *record, int words) {
