@@ -98,7 +98,7 @@ static void turn(const float *tile, int64_t from, int64_t rows, int64_t tokens, 
             for (int j = 0; j < EQ_VL; j++) v_store(out + (t + j) * to + i, turned(x[j], bias, add, i, (t + j) * to + i));
         }
         if (t < tokens && from == 1) v_store(out + i, turned(v_load(tile + i), bias, add, i, i));
-        else if (t < tokens) {
+        else if (tokens - t > EQ_VL / 4) {
             vf x[EQ_VL];
             for (int64_t j = 0; j < EQ_VL; j++) {
                 const int64_t at = (i + j) * from + t, left = (rows - 1) * from + tokens - at;
@@ -106,6 +106,10 @@ static void turn(const float *tile, int64_t from, int64_t rows, int64_t tokens, 
             }
             v_turn(x);
             for (int64_t j = t; j < tokens; j++) v_store(out + j * to + i, turned(x[j - t], bias, add, i, j * to + i));
+        } else for (; t < tokens; t++) {
+            float x[EQ_VL];
+            for (int j = 0; j < EQ_VL; j++) x[j] = tile[(i + j) * from + t];
+            v_store(out + t * to + i, turned(v_load(x), bias, add, i, t * to + i));
         }
     }
     for (; i < rows; i++)

@@ -93,7 +93,9 @@ EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
     if (f.groups == 1 && groups % 4 == 1) meet_step(f, b, 0, 1, NULL, x, last, count, acc);
     else if (f.groups < 4 && groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
     else if (f.groups == 1 && groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
-    for (int t = 0; t < count; t++) v_store_rows(acc[t], rows, tile + token(a, first + t), a->tokens);
+    const int whole = count == 4 && first + 4 <= a->tokens;
+    if (whole) v_store_rows4(acc, rows, tile + first, a->tokens);
+    for (int t = 0; t < count && !whole; t++) v_store_rows(acc[t], rows, tile + token(a, first + t), a->tokens);
 }
 
 #include "kernels/many.inc.h"
