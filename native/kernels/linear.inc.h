@@ -3,7 +3,7 @@
  * bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks: here, and faster where a
- *         vocabulary allows it in quads.inc.h (blocks of up to 128) or planes.inc.h and many.inc.h (all).
+ *         vocabulary allows it in quads.inc.h (blocks of up to 128) or planes.inc.h and batch.inc.h (all).
  * panel:  more tokens, in panel.inc.h, or in tiles.inc.h where the variant has tiles. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
@@ -64,9 +64,9 @@ EQ_INLINE int64_t token(const eq_act *a, int t) { return t < a->tokens ? t : a->
 
 #ifdef EQ_QUADS
 #ifndef EQ_MEET
-#define EQ_MEET INT32_MAX
+#define EQ_MEET INT32_MAX /* tokens whose activations lie one token after the other */
 #endif
-/* Activations of token t for four groups, of which g is one. Where many tokens pass, theirs lie side by side. */
+/* Activations of token t for four groups, of which g is one. In a batch of more than EQ_MEET, those of all tokens lie side by side. */
 EQ_INLINE int8_t *quad_record(const eq_act *a, int64_t t, int64_t g) {
     const int64_t steps = (a->width / 32 + 3) / 4;
     return a->quads + (a->tokens > EQ_MEET ? g / 4 * a->tokens + t : t * steps + g / 4) * EQ_QUAD_BYTES;

@@ -1,4 +1,4 @@
-/* Up to EQ_MEET tokens, for a vocabulary with EQ_PLANES; more in many.inc.h. Four rows and four groups of 32 are one step; tokens
+/* Up to EQ_MEET tokens, for a vocabulary with EQ_PLANES; more in batch.inc.h. Four rows and four groups of 32 are one step; tokens
  * meet weights while these are in registers. Integers are exact up to the sum of a group (of 16 where it has two scales);
  * sums in float32 go through every fourth group, then through these four: the same for every token and number of tokens. */
 
@@ -51,9 +51,12 @@ EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int h
         }
     }
     s128 scale = f.groups < 8 ? f.heads(b, groups) : q_scales(m->scales, half, f.halves, f.mins);
-    for (int h = 0; h < 1 + f.halves && count == 1; h++) acc[0] = meet_sums(f, sums[h], h, &scale, x[0] + at, acc[0]);
+    if (count == 1) {
+        for (int h = 0; h < 1 + f.halves; h++) acc[0] = meet_sums(f, sums[h], h, &scale, x[0] + at, acc[0]);
+        return;
+    }
     EQ_UNROLL
-    for (int t = 0; t < count && count > 1; t++) {
+    for (int t = 0; t < count; t++) {
         const int8_t *record = x[t] + at;
         EQ_FORGET(record); /* registers are for weights: activations are loaded where they are used */
         EQ_UNROLL
@@ -98,11 +101,11 @@ EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
     for (int t = 0; t < count && !whole; t++) v_store_rows(acc[t], rows, tile + token(a, first + t), a->tokens);
 }
 
-#include "kernels/many.inc.h"
+#include "kernels/batch.inc.h"
 
 EQ_INLINE void planes_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
     if (a->tokens > EQ_MEET) {
-        many_linear(f, w, a, row0, row1, tile);
+        batch_linear(f, w, a, row0, row1, tile);
         return;
     }
     for (int64_t row = row0; row < row1; row += 4) {

@@ -56,39 +56,39 @@ MEET: list[Mutant] = [
 ]  # fmt: skip
 
 PASS: list[Mutant] = [
-    *wide("kernels/many.inc.h", ALL)(
-        ("many_step", "meet_weights(f, block, r", "meet_weights(f, b[0], r", "weights of the first row for all"),
-        ("many_step", "f.halves, f.mins)", "0, f.mins)", "8 scales where there are 16"),
-        ("many_step", "q_scales(m->scales, half", "q_scales(m->scales, 0", "scales of the first half for both"),
-        ("many_step", "h < 1 + f.halves", "h < 1", "last 16 left out"),
-        ("many_step", "x += EQ_QUAD_BYTES", "x += 0", "first token for all"),
-        ("many", "(4 * i + r < rows ? 4 * i + r : rows - 1) * stride", "(4 * i) * stride", "first row four times"),
-        ("many", "quad_record(a, first, 4 * (s + n))", "quad_record(a, first, 4 * s)",
+    *wide("kernels/batch.inc.h", ALL)(
+        ("batch_step", "meet_weights(f, block, r", "meet_weights(f, b[0], r", "weights of the first row for all"),
+        ("batch_step", "f.halves, f.mins)", "0, f.mins)", "8 scales where there are 16"),
+        ("batch_step", "q_scales(m->scales, half", "q_scales(m->scales, 0", "scales of the first half for both"),
+        ("batch_step", "h < 1 + f.halves", "h < 1", "last 16 left out"),
+        ("batch_step", "x += EQ_QUAD_BYTES", "x += 0", "first token for all"),
+        ("batch_rows", "(4 * i + r < rows ? 4 * i + r : rows - 1) * stride", "(4 * i) * stride", "one row four times"),
+        ("batch_rows", "quad_record(a, first, 4 * (s + n))", "quad_record(a, first, 4 * s)",
          "activations of every other step"),
-        ("many", "b, 1, 4, &m", "b, 0, 4, &m", "first half of a block twice"),
-        ("many", "b[r] += bytes", "b[r] += 0", "first of two steps twice"),
-        ("many", "tile + 4 * i * a->tokens + first", "tile + first", "place of later rows"),
-        ("many", "t + 4 <= count; t += 4", "t + 4 <= count && count > 7; t += 8", "every other four of tokens"),
-        ("many", "acc[i][t], some, out + t,", "acc[i][0], some, out + t,", "first token for the last ones"),
+        ("batch_rows", "b, 1, 4, &m", "b, 0, 4, &m", "first half of a block twice"),
+        ("batch_rows", "b[r] += bytes", "b[r] += 0", "first of two steps twice"),
+        ("batch_rows", "tile + 4 * i * a->tokens + first", "tile + first", "place of later rows"),
+        ("batch_rows", "t + 4 <= count; t += 4", "t + 4 <= count && count > 7; t += 8", "every other four of tokens"),
+        ("batch_rows", "acc[i][t], some, out + t,", "acc[i][0], some, out + t,", "first token for the last ones"),
     ),
     *wide("kernels/linear.inc.h", "one_go")(
         ("quad_record", "(a->width / 32 + 3) / 4", "a->width / 32 / 4", "tokens without room for their last groups"),
         ("quad_record", "t * steps", "0 * steps", "all tokens in one place"),
         ("quad_record", "g / 4 * a->tokens + t", "g / 4 + t", "groups of a token in the place of the next token's"),
     ),
-    *wide("kernels/many.inc.h", "one_go")(
-        ("many_linear", "(row - row0) * a->tokens", "(row - row0)", "place of later rows"),
+    *wide("kernels/batch.inc.h", "one_go")(
+        ("batch_linear", "(row - row0) * a->tokens", "(row - row0)", "place of later rows"),
     ),
-    *wide("kernels/many.inc.h", LEFT)(
-        ("many", "left == 1", "left == 5", "one block that is left over"),
-        ("many", "0, 2, NULL", "0, 1, NULL", "second of two blocks that are left over"),
-        ("many", "0, 2, NULL", "0, 4, NULL", "blocks behind the last one"),
-        ("many", "0, 3, NULL", "0, 2, NULL", "third of three blocks that are left over"),
-        ("many", "0, 3, NULL", "0, 4, NULL", "a block behind the last one"),
-        ("many", "4 * i + r < rows ? 4 * i + r : rows - 1", "4 * i + r", "rows behind the last one"),
-        ("many", "s + n < steps", "4 * (s + n) < groups - 4", "last step left out"),
-        ("many_linear", "row1 - row < EQ_SET ? row1 - row : EQ_SET", "EQ_SET", "rows that are not there"),
-        ("many_linear", "a->tokens - t < EQ_PASS ? a->tokens - t : EQ_PASS", "EQ_PASS", "tokens that are not there"),
+    *wide("kernels/batch.inc.h", LEFT)(
+        ("batch_rows", "left == 1", "left == 5", "one block that is left over"),
+        ("batch_rows", "0, 2, NULL", "0, 1, NULL", "second of two blocks that are left over"),
+        ("batch_rows", "0, 2, NULL", "0, 4, NULL", "blocks behind the last one"),
+        ("batch_rows", "0, 3, NULL", "0, 2, NULL", "third of three blocks that are left over"),
+        ("batch_rows", "0, 3, NULL", "0, 4, NULL", "a block behind the last one"),
+        ("batch_rows", "4 * i + r < rows ? 4 * i + r : rows - 1", "4 * i + r", "rows behind the last one"),
+        ("batch_rows", "s + n < steps", "4 * (s + n) < groups - 4", "last step left out"),
+        ("batch_linear", "row1 - row < EQ_SET ? row1 - row : EQ_SET", "EQ_SET", "rows that are not there"),
+        ("batch_linear", "a->tokens - t < EQ_PASS ? a->tokens - t : EQ_PASS", "EQ_PASS", "tokens that are not there"),
     ),
 ]  # fmt: skip
 

@@ -1,13 +1,13 @@
-/* More than EQ_MEET tokens, for a vocabulary with EQ_PLANES: weights as int16 meet activations as int16, which takes less than
- * two planes once the weights are widened for enough tokens. Four rows and four groups are a step here too, and its sums are
- * those of planes.inc.h, in their order: the number of tokens changes no bit. Tokens pass one by one while a step's weights are
- * in registers; EQ_SET rows pass while a stretch of all tokens' activations is in the nearest cache. */
+/* Small batches, of more than EQ_MEET tokens, for a vocabulary with EQ_PLANES: weights as int16 meet activations as int16, which
+ * takes less than two planes once the weights are widened for enough tokens. Four rows and four groups are a step here too, and
+ * its sums are those of planes.inc.h, in their order: the number of tokens changes no bit. Tokens pass one by one while a step's
+ * weights are in registers; EQ_SET rows pass while a stretch of all tokens' activations is in the nearest cache. */
 
 #define EQ_SET 32  /* rows */
 #define EQ_PASS 16 /* tokens */
 
 /* A step of four rows, whose blocks are at b, with `count` tokens, the records of which begin at x. */
-EQ_INLINE void many_step(const eq_layout f, const uint8_t *const *b, const int half, const int groups, const eq_meeting *m,
+EQ_INLINE void batch_step(const eq_layout f, const uint8_t *const *b, const int half, const int groups, const eq_meeting *m,
                          const int8_t *x, int count, vf *acc) {
     i128 w[4];
     for (int r = 0; r < 4; r++) {
@@ -34,7 +34,7 @@ EQ_INLINE void many_step(const eq_layout f, const uint8_t *const *b, const int h
 }
 
 /* `rows` rows with `count` tokens from `first`; tile: of these rows. */
-EQ_INLINE void many(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, int rows, int first, int count,
+EQ_INLINE void batch_rows(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, int rows, int first, int count,
                     float *tile) {
     const int64_t groups = a->width / 32, steps = (groups + 3) / 4, stride = groups / f.groups * f.block_bytes;
     const int64_t bytes = 4 * f.block_bytes / f.groups; /* of a step and row */
@@ -54,12 +54,12 @@ EQ_INLINE void many(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
             for (int n = 0; n < 2 && s + n < steps; n++) {
                 const int8_t *x = quad_record(a, first, 4 * (s + n));
                 const int64_t left = groups - 4 * (s + n);
-                if (f.groups == 8 && n == 0) many_step(f, b, 0, 4, &m, x, count, acc[i]);
-                else if (f.groups == 8) many_step(f, b, 1, 4, &m, x, count, acc[i]);
-                else if (left >= 4) many_step(f, b, 0, 4, NULL, x, count, acc[i]);
-                else if (f.groups == 1 && left == 1) many_step(f, b, 0, 1, NULL, x, count, acc[i]);
-                else if (f.groups < 4 && left == 2) many_step(f, b, 0, 2, NULL, x, count, acc[i]);
-                else if (f.groups == 1) many_step(f, b, 0, 3, NULL, x, count, acc[i]);
+                if (f.groups == 8 && n == 0) batch_step(f, b, 0, 4, &m, x, count, acc[i]);
+                else if (f.groups == 8) batch_step(f, b, 1, 4, &m, x, count, acc[i]);
+                else if (left >= 4) batch_step(f, b, 0, 4, NULL, x, count, acc[i]);
+                else if (f.groups == 1 && left == 1) batch_step(f, b, 0, 1, NULL, x, count, acc[i]);
+                else if (f.groups < 4 && left == 2) batch_step(f, b, 0, 2, NULL, x, count, acc[i]);
+                else if (f.groups == 1) batch_step(f, b, 0, 3, NULL, x, count, acc[i]);
                 for (int r = 0; r < 4 && f.groups < 8; r++) b[r] += bytes;
             }
         }
@@ -72,9 +72,9 @@ EQ_INLINE void many(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
     }
 }
 
-EQ_INLINE void many_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
+EQ_INLINE void batch_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
     for (int64_t row = row0; row < row1; row += EQ_SET)
         for (int t = 0; t < a->tokens; t += EQ_PASS)
-            many(f, w, a, row, (int)(row1 - row < EQ_SET ? row1 - row : EQ_SET), t, a->tokens - t < EQ_PASS ? a->tokens - t : EQ_PASS,
+            batch_rows(f, w, a, row, (int)(row1 - row < EQ_SET ? row1 - row : EQ_SET), t, a->tokens - t < EQ_PASS ? a->tokens - t : EQ_PASS,
                  tile + (row - row0) * a->tokens);
 }
