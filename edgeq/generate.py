@@ -219,7 +219,7 @@ class Generation:
 
     def _prompted(self, began: float) -> Any:
         try:
-            logits, cached = self.session.sync(self.prompt, self.sequence, cancel=self.cancel_flag)
+            logits, cached = self.session.sync_row(self.prompt, self.sequence, cancel=self.cancel_flag)
         finally:
             self.timings = self.timings.replace(prompt=time.perf_counter() - began)
         self._edition = self.session.edition(self.sequence)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgeq.backends.base import Batch, Cancel, State
+from edgeq.backends.rows import as_array
 from edgeq.errors import Cancelled, ContextError, FileChangedError, FormatError, UsageError, shown
 from edgeq.speculation.pays import Costs
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from edgeq.backends.rows import Row, Rows
     from edgeq.model import Model
 
 
@@ -45,7 +47,7 @@ class Session:
         self._written = [0] * sequences
         self._editions = [0] * sequences
         # Tokens that were run behind those that are held, and the logits after each; the next one last.
-        self._ahead: list[list[tuple[int, np.ndarray]]] = [[] for _ in range(sequences)]
+        self._ahead: list[list[tuple[int, np.ndarray | Row]]] = [[] for _ in range(sequences)]
         self.most_ahead = model.executable.small_batch - 1
         self.costs = Costs(1 + self.most_ahead)
         self._busy: dict[str, int] = {}  # "thread": the one that is at work here
@@ -72,9 +74,8 @@ class Session:
         Raises ContextError if they do not fit and UsageError for ids that are none (nothing is appended
         then); after Cancelled the chunks that were finished are held."""
         with self._alone():
-            return self._extend(
-                self._checked(ids, len(self._tokens[self._index(sequence)])), sequence, cancel, all_logits
-            )
+            wanted = self._checked(ids, len(self._tokens[self._index(sequence)]))
+            return as_array(self._extend(wanted, sequence, cancel, all_logits))
 
     def sync(
         self, ids: Sequence[int], sequence: int = 0, *, cancel: Cancel | None = None
@@ -82,6 +83,13 @@ class Session:
         """Makes a sequence hold exactly `ids`, running only what is not there yet.
 
         Gives the logits [V] after the last token, and how many tokens were reused."""
+        logits, kept = self.sync_row(ids, sequence, cancel=cancel)
+        return as_array(logits), kept
+
+    def sync_row(
+        self, ids: Sequence[int], sequence: int = 0, *, cancel: Cancel | None = None
+    ) -> tuple[np.ndarray | Row, int]:
+        """As `sync`; where NumPy is not loaded yet, the logits stay where the backend has them."""
         with self._alone():
             held, wanted = self._tokens[self._index(sequence)], self._checked(ids, 0)
             shared, most = 0, min(len(held), len(wanted) - 1)
@@ -99,6 +107,12 @@ class Session:
         While the next calls bring just those, their logits are there already; the first call that brings
         another token drops the rest. All logits have the bits that one token at a time would give them.
         Errors as for `extend`; a draft must fit the context too."""
+        return as_array(self.append_row(token, sequence, draft=draft, cancel=cancel))
+
+    def append_row(
+        self, token: int, sequence: int = 0, *, draft: Sequence[int] = (), cancel: Cancel | None = None
+    ) -> np.ndarray | Row:
+        """As `append`; where NumPy is not loaded yet, the logits stay where the backend has them."""
         with self._alone():
             held = self._tokens[self._index(sequence)]
             token, *guesses = self._checked([token, *draft], len(held))
@@ -116,7 +130,7 @@ class Session:
             if len(guesses) > self.most_ahead:
                 raise UsageError(f"a draft of {len(guesses)} tokens: expected at most {self.most_ahead}")
             batch = Batch.single([token, *guesses], len(held), sequence, range(1 + len(guesses)))
-            rows: list[np.ndarray] = list(self._step(batch, cancel, len(guesses)))
+            rows: list[np.ndarray | Row] = list(self._step(batch, cancel, len(guesses)))
             held.append(token)
             self._ahead[sequence] = list(zip(guesses, rows[1:], strict=True))[::-1]
             return rows[0]
@@ -135,9 +149,11 @@ class Session:
                 raise UsageError(f"rewind to {shown(length, 40)}: expected 0 to {len(held)}")
             return self._rewind(length, sequence)
 
-    def _extend(self, ids: list[int], sequence: int, cancel: Cancel | None, all_logits: bool) -> np.ndarray:
+    def _extend(
+        self, ids: list[int], sequence: int, cancel: Cancel | None, all_logits: bool
+    ) -> np.ndarray | Row:
         held, size = self._tokens[sequence], self.model.options.chunk
-        parts = []
+        parts: list[np.ndarray] = []
         for at in range(0, len(ids), size):
             part = ids[at : at + size]
             last = at + len(part) == len(ids)
@@ -145,10 +161,10 @@ class Session:
             logits = self._step(Batch.single(part, len(held), sequence, wanted), cancel)
             held.extend(part)
             if all_logits:
-                parts.append(logits)
+                parts.append(as_array(logits))
         if not all_logits:
-            last_row: np.ndarray = logits[-1]
-            return last_row
+            after: np.ndarray | Row = logits[-1]
+            return after
         import numpy as np
 
         return np.concatenate(parts)
@@ -181,7 +197,7 @@ class Session:
                 )
                 for s, token, row in zip(part, ids, logits, strict=True):
                     self._tokens[s].append(token)
-                    out[s] = row
+                    out[s] = as_array(row)
             return out
 
     def fork(self, source: int, target: int) -> None:
@@ -224,7 +240,7 @@ class Session:
         self._editions[sequence] += 1
         self._tokens[sequence], self._written[sequence], self._ahead[sequence] = [], 0, []
 
-    def _step(self, batch: Batch, cancel: Cancel | None, drafted: int = 0) -> np.ndarray:
+    def _step(self, batch: Batch, cancel: Cancel | None, drafted: int = 0) -> np.ndarray | Rows:
         """Runs a batch whose last `drafted` tokens are not to be held."""
         self._check_file()
         kept = len(batch.tokens) - drafted

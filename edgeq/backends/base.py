@@ -16,6 +16,7 @@ from edgeq.record import Record
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgeq.backends.rows import Rows
     from edgeq.ops import Op
 
 KV_TYPES = ("F16", "F32", "Q8_0", "Q4_0")
@@ -138,8 +139,9 @@ class Executable(ABC):
     @abstractmethod
     def step(
         self, state: State, batch: Batch, inputs: Sequence[np.ndarray] = (), cancel: Cancel | None = None
-    ) -> list[np.ndarray]:
-        """Runs the batch. `inputs`: float32 [T, width] per program input. Gives float32 [rows, width] per output.
+    ) -> Sequence[np.ndarray | Rows]:
+        """Runs the batch. `inputs`: float32 [T, width] per program input. Gives float32 [rows, width] per output, as
+        arrays; where NumPy is not loaded yet a backend may give `Rows` instead.
 
         Raises Cancelled (the state then holds the positions before the batch), BackendError, FileChangedError."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq import backends
 from edgeq.backends.base import Backend, Batch, Cancel, Executable, Options, State
+from edgeq.backends.rows import as_array
 from edgeq.errors import BackendError, UsageError
 from edgeq.passes.fuse import fuse
 from edgeq.passes.split import split
@@ -80,7 +81,7 @@ class ChainExecutable(Executable):
         for index, (part, part_state) in enumerate(zip(self.parts, state.parts)):
             if index:
                 self.crossed[index - 1] += sum(v.nbytes for v in values)
-            values = part.step(part_state, batch, values, cancel)
+            values = [as_array(v) for v in part.step(part_state, batch, values, cancel)]
         return values
 
     def close(self) -> None:

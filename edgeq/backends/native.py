@@ -5,12 +5,14 @@ Owns the binding of programs, states and steps; loading the library is `edgeq._l
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeq import _lib, ops, quants
 from edgeq.backends.base import Batch, Cancel, Executable, Options, State, WeightSource, check_batch, ring_size
+from edgeq.backends.rows import Rows, as_array
 from edgeq.errors import BackendError, Cancelled, FileChangedError, MemoryLimitError, UsageError
 from edgeq.ops import Op
 from edgeq.passes.place import place
@@ -160,7 +162,7 @@ class NativeExecutable(Executable):
 
     def step(
         self, state: State, batch: Batch, inputs: Sequence[np.ndarray] = (), cancel: Cancel | None = None
-    ) -> list[np.ndarray]:
+    ) -> Sequence[np.ndarray | Rows]:
         ffi = _lib.ffi
         if not isinstance(state, NativeState) or state.executable is not self:
             raise BackendError("native backend: the state belongs to another executable")
@@ -176,12 +178,8 @@ class NativeExecutable(Executable):
         targets = ffi.new("float *[]", results)
         self._run(state, c_batch, sources, targets, Cancel() if cancel is None else cancel)
 
-        import numpy as np  # not before the step: the first one need not wait for it
-
-        return [
-            np.frombuffer(ffi.buffer(x), np.float32).reshape(n, width) if n else np.empty((0, width), np.float32)
-            for x, n, width in zip(results, rows, self._widths)
-        ]
+        made = [Rows(x, n, width) for x, n, width in zip(results, rows, self._widths)]
+        return [as_array(x) for x in made] if "numpy" in sys.modules else made
 
     def _given(self, inputs: Sequence[np.ndarray], tokens: int) -> list[np.ndarray]:
         """The program's inputs as float32 [tokens, width]. Raises UsageError for another shape."""

@@ -243,7 +243,8 @@ def one_shot(
     """Answers one prompt; the exit code."""
     answer = begin(model, prompt, given, settings)
     gc.enable()
-    warm()
+    if not answer.sampler.plain:
+        warm()
     out = Out()
     interrupted = False
     try:

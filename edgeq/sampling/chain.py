@@ -37,7 +37,6 @@ class Chain:
         self._bias_ids = np.array(list(bias), dtype=np.intp)
         self._bias = np.array(list(bias.values()), dtype=np.float64)
         self._dry = Dry(settings, pieces) if settings.dries else None
-        self._edits = bool(bias or settings.hook or settings.penalizes or self._dry)
 
     def edited(
         self, logits: Any, history: list[int], recent: RecentTokens | None
@@ -46,7 +45,7 @@ class Chain:
         s = self.settings
         x = as_logits(logits, self.vocab_size, "the logits")
         top = first_maximum(x, GIVEN)
-        if not self._edits:
+        if not s.edits:
             return x, top
         x = x.copy()
         if s.hook is not None:

@@ -112,6 +112,11 @@ class Sampler:
         return int(token)
 
     @property
+    def plain(self) -> bool:
+        """Whether a token is the likeliest one as the model sees it, which takes no NumPy to find."""
+        return self.settings.temperature == 0.0 and not self.settings.edits
+
+    @property
     def seed(self) -> int:
         """The seed in use; give it to a new Sampler to draw the same tokens again."""
         return self._seed
@@ -149,9 +154,15 @@ class Sampler:
     def sample(self, logits: Any) -> int:
         """The next token for logits float32 [V], which stay as they are; -inf masks a token.
 
+        Logits that are no array yet may bring `first_maximum`, which finds it or gives -1 where one is not finite.
+
         BackendError names a logit that is NaN or +inf; UsageError is for logits of a wrong shape,
         for a hook's bad logits, and where every token is masked. A hook's own exception passes.
         """
+        if self.plain and hasattr(logits, "first_maximum") and len(logits) == self.vocab_size:
+            top = int(logits.first_maximum())
+            if top >= 0:  # else the chain finds the words for what is wrong
+                return top
         x, top = self._edited(logits)
         if self.settings.temperature == 0.0:
             return top

@@ -122,6 +122,11 @@ class Sampling(Record):
         """Whether DRY does anything."""
         return self.dry_multiplier > 0.0 and self.dry_penalty_last_n != 0
 
+    @property
+    def edits(self) -> bool:
+        """Whether logits are changed before a token is chosen."""
+        return bool(self.logit_bias or self.hook or self.penalizes or self.dries)
+
 
 def found(value: object) -> str:
     """`value` for a message: its repr, or its type where repr fails (on an int of 5,000 digits)."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgeq.backends.base import Cancel
+    from edgeq.backends.rows import Row
     from edgeq.model import Model
     from edgeq.session import Session
     from edgeq.speculation.draft import DraftModel
@@ -72,7 +73,7 @@ class Speculation:
         self._by: Drafter | None = None  # who drafted the tokens that are still to be judged
         self._left = 0
 
-    def append(self, token: int, wanted: int, cancel: Cancel | None) -> np.ndarray:
+    def append(self, token: int, wanted: int, cancel: Cancel | None) -> np.ndarray | Row:
         """Appends a token to the session's sequence; gives the logits [V] after it.
 
         wanted: tokens that may come after it at most."""
@@ -84,11 +85,11 @@ class Speculation:
         if session.foreseen(token, sequence):
             self.accepted += 1
             self._judge(True)
-            return session.append(token, sequence, cancel=cancel)
+            return session.append_row(token, sequence, cancel=cancel)
         self._judge(False)
         draft = self._draft(min(wanted, session.room(sequence)) - 1, cancel)
         began = time.perf_counter()
-        logits = session.append(token, sequence, draft=draft, cancel=cancel)
+        logits = session.append_row(token, sequence, draft=draft, cancel=cancel)
         session.costs.add(1 + len(draft), time.perf_counter() - began)
         self.drafted += len(draft)
         self._left = len(draft)

@@ -102,6 +102,9 @@ enum { EQ_SMALL_BATCH = 16 };
 int32_t eq_step(eq_exec *exec, eq_state *state, const eq_batch *batch, const float *const *inputs, float *const *outputs,
                 const int32_t *cancel, char *message, int64_t message_size);
 
+/* Position of the largest of n values, the first of equals; -1 if one is NaN or infinite, or n is not positive. */
+int32_t eq_first_maximum(const float *x, int32_t n);
+
 /* File mappings that a step may read: a page that has gone away reads as zeros and marks the mapping. */
 int32_t eq_guard_add(const void *start, int64_t nbytes); /* a slot, or -1 where this is not supported or slots ran out */
 void eq_guard_remove(int32_t slot);

@@ -322,3 +322,20 @@ def test_run_imports_neither_click_nor_rich() -> None:
         [sys.executable, "-c", code, *words], capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert p.stderr == b"[]\n"
+
+
+@pytest.mark.skipif(BACKEND != "native", reason="needs the native library")
+@pytest.mark.parametrize(("words", "needed"), [(["--temperature", "0"], False), ([], True), (["--json"], False)])
+def test_the_likeliest_tokens_are_said_without_numpy(words: list[str], needed: bool) -> None:
+    code = (
+        "import sys; from edgeq.cli import main; code = main(['run', *sys.argv[1:]]); "
+        "print('numpy' in sys.modules, code, file=sys.stderr)"
+    )
+    more = ["--temperature", "0"] if "--json" in words else []
+    p = subprocess.run(
+        [sys.executable, "-c", code, str(tiny("qwen2")), "the fox", "-n", "30", "-q", "--raw", *words, *more],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert p.stdout
+    assert p.stderr == f"{needed} 0\n".encode()

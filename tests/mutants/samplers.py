@@ -118,6 +118,37 @@ MUTANTS: list[Mutant] = [
         ("is_int", "and not isinstance(value, bool)", "", "true taken for 1"),
         ("_bias", "token >= 0 and", "", "negative ids"),
     ),
+    *In("rows", "edgeq/sampling/sampler.py", ("tests/backends/test_rows.py",))(
+        ("Sampler.plain", "self.settings.temperature == 0.0 and", "", "the likeliest token where one is drawn"),
+        ("Sampler.plain", "and not self.settings.edits", "", "edits left out"),
+        ("Sampler.sample", "len(logits) == self.vocab_size", "True", "logits of another vocabulary"),
+        ("Sampler.sample", "if top >= 0:", "if True:", "logits that are not finite"),
+    ),
+    *In("rows", "edgeq/sampling/settings.py", ("tests/backends/test_rows.py",))(
+        *(("Sampling.edits", f"self.{edit}", "False", f"{edit} left out")
+          for edit in ("logit_bias", "hook", "penalizes", "dries")),
+    ),
+    *In("rows", "edgeq/backends/rows.py", ("tests/backends/test_rows.py",))(
+        ("Row.first_maximum", "self._index * rows.width", "0", "the first row for all"),
+        ("Row.__array__", "[self._index]", "[0]", "the first row for all"),
+        ("Rows.__getitem__", "index % self._count", "index", "rows before the first"),
+        ("Rows.__getitem__", "<= index <", "<= index <=", "a row behind the last"),
+        ("Rows.__iter__", "range(self._count)", "range(1, self._count)", "the first row left out"),
+    ),
+    *In("rows", "edgeq/backends/native.py", ("tests/backends/test_rows.py",))(
+        ("NativeExecutable.step", 'if "numpy" in sys.modules else made', "", "NumPy for every step"),
+    ),
+    *In("rows", "native/maximum.c", ("tests/backends/test_rows.py",))(
+        ("eq_first_maximum", "!x || n <= 0", "!x", "rows of nothing"),
+        ("eq_first_maximum", "most[lane] = x[0]", "most[lane] = 1.0f", "rows of small values"),
+        ("eq_first_maximum", "broken[lane] += value - value", "broken[lane] += 0.0f", "NaN among the first"),
+        ("eq_first_maximum", "broken[0] += x[i] - x[i]", "broken[0] += 0.0f", "NaN among the last"),
+        ("eq_first_maximum", "most[0] = x[i] > most[0] ? x[i] : most[0]", "most[0] += 0.0f",
+         "the last are not looked at"),
+        ("eq_first_maximum", "most[0] = most[lane] > most[0] ? most[lane] : most[0]", "most[0] += 0.0f",
+         "the first of a lane for all"),
+        ("eq_first_maximum", "!= 0.0f) return", "> 0.0f) return", "NaN is not greater"),
+    ),
     *In("stop strings", "edgeq/stop.py", ("tests/test_stop.py",))(
         ("StopStrings._link", "self._hit[node] or self._hit[self._fail[node]]", "self._hit[node]",
          "a stop string inside another"),

@@ -14,9 +14,9 @@ def of(group: str, file: str, *tests: str) -> In:
 
 MUTANTS: list[Mutant] = [
     *of("sessions", "session.py", *SESSION)(
-        ("Session.sync", "len(wanted) - 1", "len(wanted)", "the last token not run again"),
-        ("Session.sync", "held[shared] == wanted[shared]", "True", "any prompt taken for the same"),
-        ("Session.sync", "wanted[kept:]", "wanted[shared:]", "what a window has lost is not run again"),
+        ("Session.sync_row", "len(wanted) - 1", "len(wanted)", "the last token not run again"),
+        ("Session.sync_row", "held[shared] == wanted[shared]", "True", "any prompt taken for the same"),
+        ("Session.sync_row", "wanted[kept:]", "wanted[shared:]", "what a window has lost is not run again"),
         ("Session.rewind", "0 <= length <= len(held)", "0 <= length", "rewinding forward"),
         ("Session._rewind", "self.state.reusable(lost, length)", "length",
          "a window that was overwritten"),

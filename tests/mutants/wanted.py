@@ -139,7 +139,7 @@ def of_speculation() -> Iterator[Place]:
         file = f"edgeq/speculation/{name}.py"
         yield from ((file, f) for f in functions(file) if f"def {f.rpartition('.')[2]}(" in text(file)
                     and not f.startswith("Drafter.") and f != "Lookup.judge")  # fmt: skip
-    yield from (("edgeq/session.py", f"Session.{name}") for name in ("append", "foreseen", "_mark"))
+    yield from (("edgeq/session.py", f"Session.{name}") for name in ("append_row", "foreseen", "_mark"))
 
 
 def lacking(mutants: Iterable[Mutant]) -> list[str]:

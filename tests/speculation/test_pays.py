@@ -38,7 +38,7 @@ class Machine:
     def room(self, sequence: int) -> int:
         return 1 << 20
 
-    def append(self, token: int, sequence: int, *, draft: Sequence[int] = (), cancel: Any = None) -> None:
+    def append_row(self, token: int, sequence: int, *, draft: Sequence[int] = (), cancel: Any = None) -> None:
         if self.foreseen(token, sequence):
             self._ahead.pop(0)
             return

@@ -109,8 +109,8 @@ def test_a_step_of_more_tokens_is_not_made() -> None:
     m = model(chunk=4)
     sizes = []
     answer = begun(m.session(), TEXT, knowing([1] * 99, [15], (), [1]), **GREEDY)
-    append = answer.session.append
-    answer.session.append = lambda *a, **k: (sizes.append(1 + len(k["draft"])), append(*a, **k))[1]  # type: ignore[method-assign]
+    append = answer.session.append_row
+    answer.session.append_row = lambda *a, **k: (sizes.append(1 + len(k["draft"])), append(*a, **k))[1]  # type: ignore[method-assign]
     list(answer)
     assert max(sizes) == 4
 
