@@ -221,7 +221,7 @@ class Terminal:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="left out: this system has no pseudo-terminals")
 def test_a_chat_on_a_real_terminal() -> None:
-    t = Terminal(str(tiny()), "--temp", "0", "--ignore-end", "--backend", BACKEND, "-n", "400")
+    t = Terminal(str(tiny()), "--temp", "0", "--ignore-end", "--backend", BACKEND, "-c", "100000", "-n", "90000")
     t.until(lambda s: b"> " in s)
     t.type(b"the fox\r")
     t.until(lambda s: len(s) > 40)  # the answer streams
