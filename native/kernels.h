@@ -6,8 +6,10 @@
 
 #if defined(__GNUC__)
 #define EQ_PREFETCH(p) __builtin_prefetch(p)
+#define EQ_PREFETCH_FAR(p) __builtin_prefetch(p, 0, 2) /* not into the nearest cache */
 #else
 #define EQ_PREFETCH(p) ((void)(p))
+#define EQ_PREFETCH_FAR(p) ((void)(p))
 #endif
 
 #define EQ_TILE 64         /* positions per attention tile */

@@ -45,7 +45,7 @@ EQ_INLINE void floats_block(const eq_floats f, const eq_tensor *w, const eq_act 
     int64_t k = 0;
     for (; f.two && k + 2 * EQ_VL <= n; k += 2 * EQ_VL) {
         vf v[EQ_ROWS][2], y[2];
-        for (int i = 0; i < rows * 4 * EQ_VL; i += 64) EQ_PREFETCH(next + rows * 2 * k / parts + i);
+        eq_ask(next + rows * 2 * k / parts, rows * 4 * EQ_VL);
         for (int r = 0; r < rows; r++) v_load_bf16_two((const uint16_t *)(const void *)(data + r * stride) + k, v[r]);
         for (int t = 0; t < count; t++) {
             v_load_two(x[t] + k, y);
@@ -54,8 +54,7 @@ EQ_INLINE void floats_block(const eq_floats f, const eq_tensor *w, const eq_act 
     }
     for (; k + EQ_VL <= n; k += EQ_VL) {
         vf v[EQ_ROWS];
-        for (int i = 0; i < rows * EQ_VL * f.bytes && EQ_VL * f.bytes < 64; i += 64)
-            EQ_PREFETCH(next + rows * k * f.bytes / parts + i);
+        if (EQ_VL * f.bytes < 64) eq_ask(next + rows * k * f.bytes / parts, rows * EQ_VL * f.bytes);
         for (int r = 0; r < rows; r++) v[r] = f.load(data + r * stride + k * f.bytes);
         for (int t = 0; t < count; t++) {
             const vf y = v_load(x[t] + k);

@@ -58,6 +58,13 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 /* How far ahead weights are asked for: in the order of memory, though rows are read side by side, so that it takes all rows
  * that come next, or the last of them would be asked for when they are read. */
 EQ_INLINE int64_t eq_ahead(int64_t stride) { return EQ_ROWS * stride > EQ_AHEAD ? EQ_ROWS * stride : EQ_AHEAD; }
+/* Asks for weights [p, p + bytes), and those as far behind them from memory: the nearest cache waits for few lines at a time. */
+EQ_INLINE void eq_ask(const void *p, int64_t bytes) {
+    for (const char *line = p, *end = line + bytes; line < end; line += 64) {
+        EQ_PREFETCH(line);
+        EQ_PREFETCH_FAR(line + EQ_AHEAD);
+    }
+}
 
 /* Number t of the tokens; past the last, the last again. */
 EQ_INLINE int64_t token(const eq_act *a, int t) { return t < a->tokens ? t : a->tokens - 1; }
@@ -108,8 +115,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
     for (int64_t b = 0; b < blocks; b++)
         for (int r = 0; r < rows; r++) {
             const uint8_t *block = data + r * stride + b * f.block_bytes;
-            for (int64_t i = 0; i < f.block_bytes; i += 64)
-                EQ_PREFETCH(data + (rows * b + r) * f.block_bytes + i + eq_ahead(stride));
+            eq_ask(data + (rows * b + r) * f.block_bytes + eq_ahead(stride), f.block_bytes);
             float s[16], m[16];
             f.scales(block, s, m);
             for (int j = 0; j < f.groups && f.groups < 8; j++) {

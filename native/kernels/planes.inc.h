@@ -79,7 +79,7 @@ EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
     for (int t = 0; t < count; t++) x[t] = quad_record(a, token(a, first + t), 0), acc[t] = v_zero();
     for (int64_t s = 0; s < groups / 4;) {
         const int64_t step = f.groups < 8 ? bytes : f.block_bytes;
-        for (int64_t i = 0; i < 4 * step; i += 64) EQ_PREFETCH(ahead + 4 * s * bytes + i);
+        eq_ask(ahead + 4 * s * bytes, 4 * step);
         if (f.groups < 8) {
             meet_step(f, b, 0, 4, NULL, x, s * EQ_QUAD_BYTES, count, acc);
             s++;

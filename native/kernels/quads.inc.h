@@ -31,7 +31,7 @@ EQ_INLINE void quads_step(const eq_layout f, const uint8_t *data, int64_t groups
         EQ_UNROLL
         for (int i = 0; i < side; i++) {
             const uint8_t *block = data + (r + i) * stride + s * bytes;
-            for (int64_t at = 0; at < bytes; at += 64) EQ_PREFETCH(data + (rows * s + r + i) * bytes + at + eq_ahead(stride));
+            eq_ask(data + (rows * s + r + i) * bytes + eq_ahead(stride), bytes);
             v[i] = quad(f, block, blocks, &d[i], &m[i]);
         }
         EQ_UNROLL
