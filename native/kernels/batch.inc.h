@@ -47,7 +47,10 @@ EQ_INLINE void batch_rows(const eq_layout f, const eq_tensor *w, const eq_act *a
             const uint8_t *b[4];
             for (int r = 0; r < 4; r++) {
                 b[r] = data + (4 * i + r < rows ? 4 * i + r : rows - 1) * stride + s * bytes;
-                for (int64_t j = 0; j < 2 * bytes; j += 64) EQ_PREFETCH(b[r] + rows * stride + j); /* of the rows that come next */
+                for (int64_t j = 0; j < 2 * bytes; j += 64) { /* of the four rows that come next, and of the next set */
+                    EQ_PREFETCH(b[r] + 4 * stride + j);
+                    EQ_PREFETCH_FAR(b[r] + rows * stride + j);
+                }
             }
             eq_meeting m;
             if (f.groups == 8) meet_block(f, b, &m);

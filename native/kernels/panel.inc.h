@@ -158,7 +158,7 @@ EQ_INLINE void panel_block(const eq_layout f, eq_panel *p, int rows, int64_t k0,
     for (int r = 0; r < rows; r += EQ_MR) {
         int many = rows - r < EQ_MR ? rows - r : EQ_MR;
         float *c = tile + r * to + first;
-        for (int64_t i = bytes * r / rows / 64 * 64; i < bytes * (r + many) / rows; i += 64) EQ_PREFETCH(next + i);
+        for (int64_t i = bytes * r / rows / 64 * 64; i < bytes * (r + many) / rows; i += 64) EQ_PREFETCH_FAR(next + i);
         if (!whole) { /* the tile has no room for lanes without tokens */
             for (int i = 0; i < many; i++) memcpy(p->part[i], c + i * to, (size_t)(to - first) * 4);
             c = p->part[0];
