@@ -129,13 +129,17 @@ EQ_INLINE b128 q_nibbles(__m512i x) { /* low ones are the first 16 */
 EQ_INLINE b128 q_more(b128 w, int n) {
     return (b128){_mm512_add_epi8(w.first, _mm512_set1_epi8((char)n)), _mm512_add_epi8(w.last, _mm512_set1_epi8((char)n))};
 }
-/* 16 more where the bit of a weight is set; the 32 bits of each group over and over */
-EQ_INLINE b128 q_add_bits(b128 w, __m512i bits) {
-    const __m512i one = _mm512_set1_epi64((long long)0x8040201008040201), n = _mm512_set1_epi8(16);
-    __m512i first = _mm512_shuffle_epi8(bits, q_each((const uint8_t[16]){0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}));
-    __m512i last = _mm512_shuffle_epi8(bits, q_each((const uint8_t[16]){2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3}));
-    return (b128){_mm512_mask_add_epi8(w.first, _mm512_test_epi8_mask(first, one), w.first, n),
-                  _mm512_mask_add_epi8(w.last, _mm512_test_epi8_mask(last, one), w.last, n)};
+/* 16 more where the bit of a weight is set: 32 bits of each block, the first at p. In place of a missing block the last one's. */
+EQ_INLINE b128 q_add_bits(b128 w, const uint8_t *p, int64_t bytes, int blocks) {
+    const __m512i n = _mm512_set1_epi8(16);
+    uint32_t x[4]; /* put together by the scalar ports, which have little else to do */
+    uint64_t first = 0, last = 0;
+    for (int i = 0; i < 4; i++) x[i] = u32(p + bytes * (i < blocks ? i : blocks - 1));
+    for (int i = 0; i < 4; i += 2) {
+        first |= (uint64_t)((x[i] & 0xFFFF) | x[i + 1] << 16) << 16 * i;
+        last |= (uint64_t)(x[i] >> 16 | (x[i + 1] & 0xFFFF0000)) << 16 * i;
+    }
+    return (b128){_mm512_mask_add_epi8(w.first, first, w.first, n), _mm512_mask_add_epi8(w.last, last, w.last, n)};
 }
 
 /* --- four blocks of 32 ---------------------------------------------------------------------------------------------- */
