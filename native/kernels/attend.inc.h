@@ -104,7 +104,7 @@ typedef struct { /* 64 positions */
 /* Asks for numbers [from, to) of the next tile; not of float32, which a turned tile is */
 EQ_INLINE void kv_ask(const char *next, int64_t from, int64_t to, const int type) {
     if (type == KV_F32) return;
-    for (from = from * kv_bits(type) / 8, to = to * kv_bits(type) / 8; from < to; from += 64) EQ_PREFETCH(next + from);
+    for (from = from * kv_bits(type) / 8, to = to * kv_bits(type) / 8; from < to; from += 64) EQ_PREFETCH_FAR(next + from);
 }
 
 /* Scores of `count` queries with the keys of a tile, a run of rows after the other */
