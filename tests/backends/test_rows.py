@@ -36,6 +36,12 @@ def test_the_first_of_the_largest(values: list[float]) -> None:
     assert rows([values])[0].first_maximum() == int(np.argmax(np.float32(values)))
 
 
+@pytest.mark.parametrize("n", [1, 16, 17, 40])
+def test_the_largest_wherever_it_is(n: int) -> None:
+    made = rows(np.eye(n, dtype=np.float32) - 2)
+    assert [row.first_maximum() for row in made] == list(range(n))
+
+
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 33, 64, 1001])
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
 def test_a_row_that_is_not_finite_has_none(n: int, broken: float) -> None:
@@ -78,6 +84,10 @@ def test_a_plain_choice_makes_no_array() -> None:
     sampler = Sampler(Sampling(temperature=0.0), 4)
     assert sampler.plain
     assert sampler.sample(Refuses(rows([[1, 5, 2, 5]]), 0)) == 1
+    drawing = Sampler(Sampling(temperature=0.5), 4)
+    assert not drawing.plain
+    with pytest.raises(UsageError, match="must be one vector"):  # it asked for an array
+        drawing.sample(Refuses(rows([[1, 5, 2, 5]]), 0))
 
 
 @pytest.mark.parametrize(
