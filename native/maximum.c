@@ -1,6 +1,4 @@
 /* The likeliest token of a row of logits, for callers that want no more of it. */
-#include <stddef.h>
-
 #include "edgeq.h"
 
 #define LANES 16 /* side by side, so that compilers make vectors of them */

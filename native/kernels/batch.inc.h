@@ -8,7 +8,7 @@
 
 /* A step of four rows, whose blocks are at b, with `count` tokens, the records of which begin at x. */
 EQ_INLINE void batch_step(const eq_layout f, const uint8_t *const *b, const int half, const int groups, const eq_meeting *m,
-                         const int8_t *x, int count, vf *acc) {
+                          const int8_t *x, int count, vf *acc) {
     i128 w[4];
     for (int r = 0; r < 4; r++) {
         const uint8_t *block = b[r];
@@ -35,7 +35,7 @@ EQ_INLINE void batch_step(const eq_layout f, const uint8_t *const *b, const int 
 
 /* `rows` rows with `count` tokens from `first`; tile: of these rows. */
 EQ_INLINE void batch_rows(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, int rows, int first, int count,
-                    float *tile) {
+                          float *tile) {
     const int64_t groups = a->width / 32, steps = (groups + 3) / 4, stride = groups / f.groups * f.block_bytes;
     const int64_t bytes = 4 * f.block_bytes / f.groups; /* of a step and row */
     const uint8_t *data = (const uint8_t *)w->data + row * stride;

@@ -58,7 +58,8 @@ EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
 /* How far ahead weights are asked for: in the order of memory, though rows are read side by side, so that it takes all rows
  * that come next, or the last of them would be asked for when they are read. */
 EQ_INLINE int64_t eq_ahead(int64_t stride) { return EQ_ROWS * stride > EQ_AHEAD ? EQ_ROWS * stride : EQ_AHEAD; }
-/* Asks for weights [p, p + bytes), and those as far behind them from memory: the nearest cache waits for few lines at a time. */
+/* Asks for weights [p, p + bytes), and for those EQ_AHEAD further on, but these into the next cache: the nearest can wait for
+ * few lines at a time. */
 EQ_INLINE void eq_ask(const void *p, int64_t bytes) {
     for (const char *line = p, *end = line + bytes; line < end; line += 64) {
         EQ_PREFETCH(line);

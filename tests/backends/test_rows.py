@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -142,7 +143,7 @@ def test_answers_and_logits_are_the_same_before_and_after_numpy() -> None:
     outputs = []
     for early in (False, True):
         code = TEXTS.format(file=str(tiny("qwen2")), prompt=prompt, early=early)
-        environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "0"}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "0"}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout.replace(f"60 {early}", "60"))
