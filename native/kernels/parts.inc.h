@@ -25,6 +25,12 @@ EQ_BYTES(q4_0_nibbles, 18, 2, 8);
 EQ_BYTES(q4_1_nibbles, 20, 4, 16);
 EQ_BYTES(q5_0_nibbles, 22, 6, 24);
 EQ_BYTES(q5_1_nibbles, 24, 8, 32);
+/* 16 bits of each block, from byte `at` on, then the next 16 of each */
+#define EQ_BITS(name, bytes, at, second) \
+    static const uint16_t name[32] = {EQ_EACH(EQ_WORD, bytes, at, second), EQ_EACH(EQ_WORD, bytes, at + 2, second)}
+EQ_BITS(q5_0_bits, 22, 2, 24);
+EQ_BITS(q5_1_bits, 24, 4, 32);
+#undef EQ_BITS
 #undef EQ_BYTES
 #undef EQ_RUN
 #undef EQ_HEADS
@@ -62,12 +68,12 @@ EQ_INLINE b128 q4_1_part(const uint8_t *b, int blocks) {
 EQ_INLINE b128 q5_0_part(const uint8_t *b, int blocks) {
     __m512i ends[2];
     q5_0_begin(b, blocks, ends);
-    return q_add_bits(q_nibbles(q_words(ends, q5_0_nibbles)), b + 2, 22, blocks);
+    return q_add_bits(q_nibbles(q_words(ends, q5_0_nibbles)), q_words(ends, q5_0_bits));
 }
 EQ_INLINE b128 q5_1_part(const uint8_t *b, int blocks) {
     __m512i ends[2];
     q5_1_begin(b, blocks, ends);
-    return q_add_bits(q_nibbles(q_words(ends, q5_1_nibbles)), b + 4, 24, blocks);
+    return q_add_bits(q_nibbles(q_words(ends, q5_1_nibbles)), q_words(ends, q5_1_bits));
 }
 EQ_INLINE b128 q8_0_part(const uint8_t *b, int blocks) { /* wide loads that cross lines would wait longer for memory */
     return q_more((b128){q_gather(b + 2, 34, blocks), q_gather(b + 18, 34, blocks)}, 128);

@@ -129,16 +129,11 @@ EQ_INLINE b128 q_nibbles(__m512i x) { /* low ones are the first 16 */
 EQ_INLINE b128 q_more(b128 w, int n) {
     return (b128){_mm512_add_epi8(w.first, _mm512_set1_epi8((char)n)), _mm512_add_epi8(w.last, _mm512_set1_epi8((char)n))};
 }
-/* 16 more where the bit of a weight is set: 32 bits of each block, the first at p. In place of a missing block the last one's. */
-EQ_INLINE b128 q_add_bits(b128 w, const uint8_t *p, int64_t bytes, int blocks) {
+/* 16 more where the bit of a weight is set: 64 bits for the first of all groups, then 64 for the last */
+EQ_INLINE b128 q_add_bits(b128 w, __m512i bits) {
     const __m512i n = _mm512_set1_epi8(16);
-    uint32_t x[4]; /* put together by the scalar ports, which have little else to do */
-    uint64_t first = 0, last = 0;
-    for (int i = 0; i < 4; i++) x[i] = u32(p + bytes * (i < blocks ? i : blocks - 1));
-    for (int i = 0; i < 4; i += 2) {
-        first |= (uint64_t)((x[i] & 0xFFFF) | x[i + 1] << 16) << 16 * i;
-        last |= (uint64_t)(x[i] >> 16 | (x[i + 1] & 0xFFFF0000)) << 16 * i;
-    }
+    const __m128i x = _mm512_castsi512_si128(bits);
+    const __mmask64 first = (__mmask64)_mm_cvtsi128_si64(x), last = (__mmask64)_mm_extract_epi64(x, 1);
     return (b128){_mm512_mask_add_epi8(w.first, first, w.first, n), _mm512_mask_add_epi8(w.last, last, w.last, n)};
 }
 
