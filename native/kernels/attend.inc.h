@@ -6,8 +6,9 @@
  * A few queries load a tile as the cache keeps it, for many it is turned to float32 once. Every (query, position) is summed
  * in the order of E, every output in the order of positions: what else is in the job changes no bit. */
 
-/* Vectors that meet `count` queries together: no more sums than registers */
-#define EQ_AT_ONCE(count, most) (EQ_SUMS / (count) < (most) ? EQ_SUMS / (count) : (most))
+/* Vectors that meet `count` queries together, a power of two: no more sums than registers */
+#define EQ_EVEN(n) ((n) >= 16 ? 16 : (n) >= 8 ? 8 : (n) >= 4 ? 4 : (n) >= 2 ? 2 : 1)
+#define EQ_AT_ONCE(count, most) EQ_EVEN(EQ_SUMS / (count) < (most) ? EQ_SUMS / (count) : (most))
 enum { KV_F32 = 0, KV_F16 = 1, KV_Q4_0 = 2, KV_Q8_0 = 8 };
 
 EQ_INLINE int kv_bits(int type) { return type == KV_F32 ? 32 : type == KV_F16 ? 16 : type == KV_Q8_0 ? 8 : 4; } /* of a number */
@@ -101,10 +102,15 @@ typedef struct { /* 64 positions */
     int64_t run;                            /* rows of keys that are read in order of their place: about 1 to 2 KiB */
 } kv_tile;
 
-/* Asks for numbers [from, to) of the next tile; not of float32, which a turned tile is */
-EQ_INLINE void kv_ask(const char *next, int64_t from, int64_t to, const int type) {
+/* Asks for rows that come soon, and for the same rows of the next tile, but these into the second cache; not of float32, which a
+ * turned tile is. row: of `n` numbers */
+EQ_INLINE void kv_ask(const void *here, const char *next, int64_t row, int64_t rows, int64_t n, const int type) {
     if (type == KV_F32) return;
-    for (from = from * kv_bits(type) / 8, to = to * kv_bits(type) / 8; from < to; from += 64) EQ_PREFETCH_FAR(next + from);
+    const int64_t bytes = n * kv_bits(type) / 8, soon = 8 * bytes;
+    for (int64_t at = row * bytes; at < (row + rows) * bytes; at += 64) {
+        EQ_PREFETCH((const char *)here + at + soon);
+        EQ_PREFETCH_FAR(next + at);
+    }
 }
 
 /* Scores of `count` queries with the keys of a tile, a run of rows after the other */
@@ -120,7 +126,7 @@ EQ_INLINE void score(const float *const *q, const int count, const kv_tile *tile
                 for (int v = 0; v < wide; v++) acc[i][v] = start ? v_load(scores[i] + at + v * EQ_VL) : v_zero();
             for (int64_t e = start; e < end; e += rows) {
                 vf x[2][EQ_QB], k[2];
-                if (at == 0) kv_ask(tile->next_keys, e * EQ_TILE, (e + rows) * EQ_TILE, type);
+                if (at == 0) kv_ask(tile->keys, tile->next_keys, e, rows, EQ_TILE, type);
                 for (int i = 0; i < count; i++) x[0][i] = v_set(q[i][e]), x[1][i] = v_set(q[i][e + rows - 1]);
                 for (int v = 0; v < wide; v++) {
                     kv_load(tile->keys, EQ_TILE * e, at + v * EQ_VL, type, k, k + 1);
@@ -179,7 +185,7 @@ EQ_INLINE void weigh_some(float (*p)[EQ_TILE], const int count, int first, int l
     }
     for (int j = first; j <= last; j++) {
         vf x[4];
-        if (e == 0) kv_ask(tile->next_values, j * n, (j + 1) * n, type);
+        if (e == 0) kv_ask(tile->values, tile->next_values, j, 1, n, type);
         for (int v = 0; v < wide; v += pair)
             kv_load(tile->values, j * n + e, v / pair * EQ_VL, type, x + v, x + v + pair / 2);
         for (int v = 0; v < wide && type > KV_F16; v++) x[v] = v_mul(v_set(scales[v * EQ_VL / 32 * EQ_TILE + j]), x[v]);
@@ -197,7 +203,6 @@ EQ_INLINE void weigh(float (*p)[EQ_TILE], const int count, int first, int last, 
     for (; e + least * EQ_VL <= n; e += least * EQ_VL) weigh_some(p, count, first, last, tile, type, n, factor, o, e, least);
     for (; e < n && type <= KV_F16; e++)
         for (int i = 0; i < count; i++) {
-            if (i > 0 && o[i] == o[i - 1]) continue; /* the last query again */
             float acc = o[i][e] * factor[i];
             for (int j = first; j <= last; j++) {
                 const int64_t at = j * n + e;
@@ -218,43 +223,39 @@ static void weigh_one(float (*p)[EQ_TILE], int first, int last, const kv_tile *t
     }
 }
 
-/* `count` queries from i on, those past the last being the last again, with a tile of positions from `base` on */
+/* `count` queries from i on with a tile of positions from `base` on */
 EQ_INLINE void attend_some(const eq_attend_job *job, int i, const int count, int32_t base, const kv_tile *tile,
                            const int type, float (*scores)[EQ_TILE]) {
-    const int own = job->queries - i < count ? job->queries - i : count;
-    const float *q[EQ_QB];
-    float *o[EQ_QB], factor[EQ_QB] = {0.0f};
+    const float *const *q = job->q + i;
+    float *const *o = job->o + i, factor[EQ_QB] = {0.0f};
     int first[EQ_QB], last[EQ_QB], from = 0, to = EQ_TILE - 1; /* from, to: what all see */
     for (int c = 0; c < count; c++) {
-        int at = i + (c < own ? c : own - 1);
-        q[c] = job->q[at];
-        o[c] = job->o[at];
-        first[c] = job->low[at] > base ? job->low[at] - base : 0;
-        last[c] = job->high[at] < base + EQ_TILE ? job->high[at] - base : EQ_TILE - 1;
+        const int32_t low = job->low[i + c], high = job->high[i + c];
+        first[c] = low > base ? low - base : 0;
+        last[c] = high < base + EQ_TILE ? high - base : EQ_TILE - 1;
         from = first[c] > from ? first[c] : from;
         to = last[c] < to ? last[c] : to;
     }
     score(q, count, tile, type, job->head_dim, scores);
-    for (int c = 0; c < own; c++) {
+    for (int c = 0; c < count; c++) {
         if (first[c] > last[c]) continue; /* nothing of this tile is seen */
         factor[c] = soften(job, i + c, base, scores[c]);
         if (from > to) weigh_one(scores + c, first[c], last[c], tile, type, job->head_dim, factor + c, o + c);
         else if (first[c] < from) weigh_one(scores + c, first[c], from - 1, tile, type, job->head_dim, factor + c, o + c), factor[c] = 1.0f;
     }
     if (from > to) return;
-    for (int c = own; c < count; c++) factor[c] = factor[own - 1], memcpy(scores[c], scores[own - 1], sizeof *scores);
     weigh(scores, count, from, to, tile, type, job->head_dim, factor, o);
     const float one = 1.0f;
-    for (int c = 0; c < own; c++)
+    for (int c = 0; c < count; c++)
         if (last[c] > to) weigh_one(scores + c, to + 1, last[c], tile, type, job->head_dim, &one, o + c);
 }
 EQ_INLINE void attend_tile(const eq_attend_job *job, int32_t base, const kv_tile *tile, const int type, float (*scores)[EQ_TILE]) {
-    for (int i = 0; i < job->queries;) {
-        int left = job->queries - i;
-        if (EQ_QB >= 8 && left > 4) attend_some(job, i, 8, base, tile, type, scores), i += 8;
-        else if (EQ_QB >= 4 && left > 2) attend_some(job, i, 4, base, tile, type, scores), i += 4;
-        else if (EQ_QB >= 2 && left > 1) attend_some(job, i, 2, base, tile, type, scores), i += 2;
-        else attend_some(job, i, 1, base, tile, type, scores), i += 1;
+    for (int i = 0; i < job->queries; i += EQ_QB) {
+        const int left = job->queries - i;
+        if (left >= EQ_QB) attend_some(job, i, EQ_QB, base, tile, type, scores);
+#define EQ_LEFT(n) else if (EQ_QB > n && left == n) attend_some(job, i, n, base, tile, type, scores);
+        EQ_LEFT(7) EQ_LEFT(6) EQ_LEFT(5) EQ_LEFT(4) EQ_LEFT(3) EQ_LEFT(2) EQ_LEFT(1)
+#undef EQ_LEFT
     }
 }
 

@@ -291,6 +291,27 @@ def test_attention_with_rounded_keys_and_values(kv_type: str, share: float, isa:
     near(found, run(made, MemoryWeights(), values, batch(3, 100), before=steps)[0], share)
 
 
+@pytest.mark.parametrize(("kv_type", "e"), [("F16", 64), ("F16", 20), ("Q8_0", 64), ("Q4_0", 64), ("F32", 72)])
+def test_attention_of_any_number_of_heads_is_that_of_each_alone(kv_type: str, e: int, isa: str) -> None:
+    """One token and three, over a tile and a part of one: as many heads share keys as there may be, and one more."""
+    rng = np.random.default_rng(12)
+
+    def out(values: list[np.ndarray], heads: int) -> np.ndarray:
+        made = program(lambda b: attention(b, heads, 1, e, 0, 0.0))
+        empty = np.zeros((90, heads * e), np.float32)
+        steps = [(batch(90), [empty, *before])]
+        now = batch(len(values[0]), 90)
+        return run(made, MemoryWeights(), values, now, isa=isa, threads=1, kv_type=kv_type, before=steps)[0]
+
+    before = random_qkv(rng, 90, 1, 1, e)[1:]
+    for tokens in (1, 3):
+        q, *new = random_qkv(rng, tokens, 9, 1, e)
+        alone = [out([q[:, h * e : h * e + e], *new], 1) for h in range(9)]
+        for heads in range(2, 10):
+            found = out([q[:, : heads * e], *new], heads)
+            assert np.array_equal(found, np.concatenate(alone[:heads], axis=1)), heads
+
+
 def test_attention_over_several_segments_and_two_sequences(isa: str) -> None:
     rng = np.random.default_rng(11)
     made = program(lambda b: attention(b, 4, 2, 32, 0, 0.0))
