@@ -6,9 +6,9 @@
  * A few queries load a tile as the cache keeps it, for many it is turned to float32 once. Every (query, position) is summed
  * in the order of E, every output in the order of positions: what else is in the job changes no bit. */
 
-/* Vectors that meet `count` queries together, a power of two: no more sums than registers */
-#define EQ_EVEN(n) ((n) >= 16 ? 16 : (n) >= 8 ? 8 : (n) >= 4 ? 4 : (n) >= 2 ? 2 : 1)
-#define EQ_AT_ONCE(count, most) EQ_EVEN(EQ_SUMS / (count) < (most) ? EQ_SUMS / (count) : (most))
+/* Vectors that meet `count` queries together: no more sums than registers, and a power of two, so that a tile is whole turns */
+#define EQ_POWER_OF_2(n) ((n) >= 32 ? 32 : (n) >= 16 ? 16 : (n) >= 8 ? 8 : (n) >= 4 ? 4 : (n) >= 2 ? 2 : 1) /* at most n */
+#define EQ_AT_ONCE(count, most) EQ_POWER_OF_2(EQ_SUMS / (count) < (most) ? EQ_SUMS / (count) : (most))
 enum { KV_F32 = 0, KV_F16 = 1, KV_Q4_0 = 2, KV_Q8_0 = 8 };
 
 EQ_INLINE int kv_bits(int type) { return type == KV_F32 ? 32 : type == KV_F16 ? 16 : type == KV_Q8_0 ? 8 : 4; } /* of a number */
@@ -102,8 +102,8 @@ typedef struct { /* 64 positions */
     int64_t run;                            /* rows of keys that are read in order of their place: about 1 to 2 KiB */
 } kv_tile;
 
-/* Asks for rows that come soon, and for the same rows of the next tile, but these into the second cache; not of float32, which a
- * turned tile is. row: of `n` numbers */
+/* Asks for what comes eight rows after these, and for the same rows of the next tile, but that into the second cache; not of
+ * float32, which a turned tile is. row: of `n` numbers */
 EQ_INLINE void kv_ask(const void *here, const char *next, int64_t row, int64_t rows, int64_t n, const int type) {
     if (type == KV_F32) return;
     const int64_t bytes = n * kv_bits(type) / 8, soon = 8 * bytes;
@@ -249,6 +249,7 @@ EQ_INLINE void attend_some(const eq_attend_job *job, int i, const int count, int
     for (int c = 0; c < count; c++)
         if (last[c] > to) weigh_one(scores + c, to + 1, last[c], tile, type, job->head_dim, &one, o + c);
 }
+/* Each number of queries that is left has code of its own: an empty place would cost as much as a query. */
 EQ_INLINE void attend_tile(const eq_attend_job *job, int32_t base, const kv_tile *tile, const int type, float (*scores)[EQ_TILE]) {
     for (int i = 0; i < job->queries; i += EQ_QB) {
         const int left = job->queries - i;
