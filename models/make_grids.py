@@ -82,6 +82,11 @@ def c_table(ctype: str, name: str, numbers: list[int], digits: int, per_line: in
     ]  # fmt: skip
 
 
+def signs(mask: int) -> int:
+    """8 bytes in a number: -1 where the bit is set, else 1."""
+    return int.from_bytes(bytes(255 if mask >> i & 1 else 1 for i in range(8)), "little")
+
+
 def c_source() -> str:
     lines = [
         *(f"// {line}" for line in NOTICE), "//",
@@ -90,7 +95,8 @@ def c_source() -> str:
         "// eq_codes_*: the same vectors as codes of levels in 16 bits, 2 for each of 8 elements or 4 for each",
         "// of 4: even elements in the low byte, odd ones in the high byte, lowest bits first.",
         "// eq_even_signs completes a sign code of 7 bits with the eighth that makes the number of set bits",
-        "// even. iquants.c defines the tables.", "",
+        "// even. eq_signs and eq_signs_even: 8 signs, or such a code, as 8 bytes, 1 or -1.",
+        "// iquants.c defines the tables.", "",
         "#ifndef EQ_GRIDS_GEN_H", "#define EQ_GRIDS_GEN_H", "", "#include <stdint.h>", "",
     ]  # fmt: skip
     for name in GRIDS:
@@ -101,7 +107,10 @@ def c_source() -> str:
         lines += c_table(f"uint{8 * width}_t", f"eq_grid_{name.lower()}", numbers, 2 * width, 32 // width)
         if n <= 512:
             lines += c_table("uint16_t", f"eq_codes_{name.lower()}", codes(name), 4, 16)
-    lines += c_table("uint8_t", "eq_even_signs", list(gguf.quants.IQ2_XXS.ksigns), 2, 16)
+    even = list(gguf.quants.IQ2_XXS.ksigns)
+    lines += c_table("uint8_t", "eq_even_signs", even, 2, 16)
+    lines += c_table("uint64_t", "eq_signs", [signs(mask) for mask in range(256)], 16, 4)
+    lines += c_table("uint64_t", "eq_signs_even", [signs(mask) for mask in even], 16, 4)
     return "\n".join([*lines, "#endif", ""])
 
 

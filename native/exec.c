@@ -9,26 +9,17 @@
 #include "memory.h"
 #include "quant/formats.h"
 
-/* Buffers that `op` multiplies by quantized weights: at most one. */
-static int32_t linear_input(const eq_program *p, const eq_op *op) {
-    int32_t x = -1, weight = -1;
+/* How many weights `op` multiplies, and which; all of them by the buffer x. */
+static int linear_weights(const eq_op *op, int32_t *x, int32_t *weights) {
     switch (op->kind) {
-        case EQ_OP_LINEAR: x = op->u.linear.x, weight = op->u.linear.weight; break;
-        case EQ_OP_LINEAR_ADD: x = op->u.linear_add.x, weight = op->u.linear_add.weight; break;
-        case EQ_OP_GATE_UP: {
-            const eq_op_gate_up *g = &op->u.gate_up;
-            x = g->x, weight = eq_format_group(p->tensors[g->gate].type) ? g->gate : g->up;
-            break;
-        }
-        case EQ_OP_QKV: {
-            const eq_op_qkv *q = &op->u.qkv;
-            x = q->x, weight = eq_format_group(p->tensors[q->wq].type) ? q->wq
-                             : eq_format_group(p->tensors[q->wk].type) ? q->wk : q->wv;
-            break;
-        }
-        default: return -1;
+        case EQ_OP_LINEAR: *x = op->u.linear.x, weights[0] = op->u.linear.weight; return 1;
+        case EQ_OP_LINEAR_ADD: *x = op->u.linear_add.x, weights[0] = op->u.linear_add.weight; return 1;
+        case EQ_OP_GATE_UP: *x = op->u.gate_up.x, weights[0] = op->u.gate_up.gate, weights[1] = op->u.gate_up.up; return 2;
+        case EQ_OP_QKV:
+            *x = op->u.qkv.x, weights[0] = op->u.qkv.wq, weights[1] = op->u.qkv.wk, weights[2] = op->u.qkv.wv;
+            return 3;
+        default: return 0;
     }
-    return eq_format_group(p->tensors[weight].type) ? x : -1;
 }
 
 int32_t eq_written(const eq_op *op) {
@@ -52,14 +43,20 @@ int32_t eq_written(const eq_op *op) {
     }
 }
 
-/* Marks the buffers whose floats `op` reads: all but those that it only multiplies by quantized weights. */
-static void mark_floats(const eq_program *p, const eq_op *op, char *floats) {
+/* Marks how `op` reads its buffers: rounded for quantized weights, as the kernels want it (EQ_READS_*), or their floats. */
+static void mark_reads(const eq_exec *e, const eq_op *op, char *floats) {
+    const eq_program *p = &e->program;
+    int32_t x = -1, weights[3];
+    const int n = linear_weights(op, &x, weights);
+    for (int i = 0; i < n; i++) {
+        const int32_t type = p->tensors[weights[i]].type;
+        if (eq_format_group(type)) e->readers[x] |= (char)e->kernels->reads(type);
+        else floats[x] = 1;
+    }
 #define FLOATS(x) floats[x] = 1
-#define UNLESS_ROUNDED(x, weight) if (!eq_format_group(p->tensors[weight].type)) FLOATS(x)
     switch (op->kind) {
-        case EQ_OP_EMBED: case EQ_OP_ROPE_TABLE: break;
+        case EQ_OP_EMBED: case EQ_OP_ROPE_TABLE: case EQ_OP_LINEAR: case EQ_OP_GATE_UP: break;
         case EQ_OP_RMS_NORM: FLOATS(op->u.rms_norm.x); break;
-        case EQ_OP_LINEAR: UNLESS_ROUNDED(op->u.linear.x, op->u.linear.weight); break;
         case EQ_OP_ROPE: FLOATS(op->u.rope.x), FLOATS(op->u.rope.table); break;
         case EQ_OP_KV_WRITE: FLOATS(op->u.kv_write.k), FLOATS(op->u.kv_write.v); break;
         case EQ_OP_ATTEND: FLOATS(op->u.attend.q); break;
@@ -69,25 +66,15 @@ static void mark_floats(const eq_program *p, const eq_op *op, char *floats) {
         case EQ_OP_SOFTCAP: FLOATS(op->u.softcap.x); break;
         case EQ_OP_TAKE_ROWS: FLOATS(op->u.take_rows.x); break;
         case EQ_OP_NORM_ADD: FLOATS(op->u.norm_add.x), FLOATS(op->u.norm_add.residual); break;
-        case EQ_OP_LINEAR_ADD:
-            UNLESS_ROUNDED(op->u.linear_add.x, op->u.linear_add.weight);
-            FLOATS(op->u.linear_add.residual);
-            break;
-        case EQ_OP_GATE_UP:
-            UNLESS_ROUNDED(op->u.gate_up.x, op->u.gate_up.gate);
-            UNLESS_ROUNDED(op->u.gate_up.x, op->u.gate_up.up);
-            break;
-        case EQ_OP_QKV:
-            UNLESS_ROUNDED(op->u.qkv.x, op->u.qkv.wq);
-            UNLESS_ROUNDED(op->u.qkv.x, op->u.qkv.wk);
-            UNLESS_ROUNDED(op->u.qkv.x, op->u.qkv.wv);
-            FLOATS(op->u.qkv.table);
-            break;
+        case EQ_OP_LINEAR_ADD: FLOATS(op->u.linear_add.residual); break;
+        case EQ_OP_QKV: FLOATS(op->u.qkv.table); break;
         default: memset(floats, 1, (size_t)p->n_buffers); /* whatever it reads is there */
     }
-#undef UNLESS_ROUNDED
 #undef FLOATS
 }
+
+/* Whether an op's threads write rows in parts. */
+static int writes_parts(const eq_op *op) { return op->kind == EQ_OP_GATE_UP || op->kind == EQ_OP_ATTEND; }
 
 /* Whether an op can round what it writes in the same pass: it owns whole groups of 32. */
 static int rounds_itself(const eq_program *p, const eq_op *op) {
@@ -101,27 +88,24 @@ static int rounds_itself(const eq_program *p, const eq_op *op) {
 static int plan(eq_exec *e) {
     const eq_program *p = &e->program;
     e->stages = calloc(2 * (size_t)p->n_ops + (size_t)p->n_inputs + 1, sizeof *e->stages);
-    char *wanted = calloc(2 * (size_t)p->n_buffers + 1, 1); /* of each buffer: rounded, or the floats */
-    if (!e->stages || !wanted) {
-        free(wanted);
+    e->readers = calloc((size_t)p->n_buffers + 1, 1);
+    char *floats = calloc((size_t)p->n_buffers + 1, 1); /* whether they are read */
+    if (!e->stages || !e->readers || !floats) {
+        free(floats);
         return EQ_MEMORY;
     }
-    char *floats = wanted + p->n_buffers;
     for (int32_t i = 0; i < p->n_outputs; i++) floats[p->outputs[i]] = 1;
-    for (int32_t i = 0; i < p->n_ops; i++) mark_floats(p, &p->ops[i], floats);
-    for (int32_t i = 0; i < p->n_ops; i++) {
-        int32_t x = linear_input(p, &p->ops[i]);
-        if (x >= 0) wanted[x] = 1;
-    }
+    for (int32_t i = 0; i < p->n_ops; i++) mark_reads(e, &p->ops[i], floats);
     for (int32_t i = 0; i < p->n_inputs; i++)
-        if (wanted[p->inputs[i]]) e->stages[e->n_stages++] = (eq_stage){NULL, 0, p->inputs[i], 1};
+        if (e->readers[p->inputs[i]]) e->stages[e->n_stages++] = (eq_stage){NULL, 0, p->inputs[i], 1, 0};
     for (int32_t i = 0; i < p->n_ops; i++) {
-        int32_t out = eq_written(&p->ops[i]), rounds = out >= 0 && wanted[out] ? out : -1;
+        int32_t out = eq_written(&p->ops[i]), rounds = out >= 0 && e->readers[out] ? out : -1;
         int itself = rounds >= 0 && rounds_itself(p, &p->ops[i]);
-        e->stages[e->n_stages++] = (eq_stage){&p->ops[i], i, itself ? rounds : -1, out < 0 || floats[out] || !itself};
-        if (rounds >= 0 && !itself) e->stages[e->n_stages++] = (eq_stage){NULL, i, rounds, 1};
+        int few_later = itself && writes_parts(&p->ops[i]) && e->readers[out] & EQ_READS_LONG;
+        e->stages[e->n_stages++] = (eq_stage){&p->ops[i], i, itself ? rounds : -1, out < 0 || floats[out] || !itself, few_later};
+        if (rounds >= 0 && (!itself || few_later)) e->stages[e->n_stages++] = (eq_stage){NULL, i, rounds, 1, few_later};
     }
-    free(wanted);
+    free(floats);
     return EQ_OK;
 }
 
@@ -207,6 +191,7 @@ void eq_exec_free(eq_exec *e) {
     eq_pages_free(e->threads, e->threads_bytes); /* the pool may be gone by now */
     eq_pages_free(e->partial, e->partial_bytes + 64);
     free(e->stages);
+    free(e->readers);
     free(e->buffers);
     free(e->spans);
     free(e->claims);
@@ -232,8 +217,9 @@ eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
     float *scale = (float *)(q + 2 * floats) + at / 32, *sum = (float *)(q + 2 * floats) + floats / 32 + at / 16;
     float *sum32 = scale + 3 * (floats / 32), *lost = sum32 + floats / 32, *power = lost + floats / 32;
     int8_t *quads = (int8_t *)(q + 2 * floats + 24 * (floats / 32)) + b->offset / 128 * quad_rows(e) * EQ_QUADS_ROOM;
-    eq_act a = {c->buffers[buffer], (int16_t *)q + at, scale, sum, sum32, lost, power, quads, rows, b->width, 0, b->width};
+    eq_act a = {c->buffers[buffer], (int16_t *)q + at, scale, sum, sum32, lost, power, quads, rows, b->width, 0, 0, b->width};
     a.packed = rows > EQ_SMALL_BATCH && !e->program.reproducible;
+    a.readers = e->readers[buffer];
     return a;
 }
 

@@ -12,6 +12,7 @@ typedef struct { /* an op, or only the rounding of a buffer */
     int32_t op_index;    /* its place, or that of the op whose output is rounded */
     int32_t rounds;      /* buffer that is rounded for the linears that read it, by the op that writes it; or -1 */
     int32_t floats;      /* whether something reads the floats that the op writes */
+    int32_t few_later;   /* few tokens' rows have to be whole when they are rounded: by a stage of its own, which does only that */
 } eq_stage;
 
 typedef struct { int32_t first, count, sequence; } eq_span; /* neighbouring tokens of one sequence */
@@ -21,6 +22,7 @@ struct eq_exec {
     eq_pool *pool;
     const eq_kernels *kernels;
     eq_stage *stages;
+    char *readers;          /* of each buffer: for which linears it is rounded, EQ_READS_* */
     int64_t *watch;         /* of eq_exec_watch */
     int32_t n_stages;
     int32_t max_heads, max_head_dim, max_group;

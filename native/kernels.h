@@ -20,11 +20,12 @@
 
 /* Rows of activations, and their rounding for integer dots: x ~ scale * q, |q| <= 32512 (15.98 bits), in groups of 32.
  * natural: q [T][K], scale [T][K/32], sum [T][K/16], sum32 [T][K/32]  (scale times integer sums);
- *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE)
+ *          a variant may keep another order within the 64 bytes of a group (EQ_ARRANGE), or quads alone
  * packed:  for blocks of B tokens (the variant's): q as bytes [T/B][2][K/4][B][4], the high ones and the low ones of
  *          256 high + low; scale, lost, power [T/B][K/32][B]: lost and power are sums of squares of scale * low and of
  *          scale * 256 high; sum [T/B][K/16][B] int32, sums of 65536 high + low; no sum32.
  *          A variant with tiles: q as bf16, see tiles.inc.h. */
+enum { EQ_READS_SHORT = 1, EQ_READS_LONG = 2 };
 typedef struct {
     const float *x; /* [T][K], row after row `stride` floats on */
     int16_t *q;
@@ -33,10 +34,11 @@ typedef struct {
     float *sum32;
     float *lost;  /* packed only */
     float *power;
-    int8_t *quads; /* natural only: an order of four groups that some variants keep too, and AVX-512 alone (quad_record) */
+    int8_t *quads; /* natural only: orders of four groups or of 256 that some variants keep instead (quad_record, block_record) */
     int32_t tokens;
     int32_t width;
     int32_t packed;
+    int32_t readers; /* EQ_READS_SHORT: weights in blocks of up to 128; EQ_READS_LONG: of 256; or both */
     int64_t stride;
 } eq_act;
 
@@ -72,7 +74,8 @@ typedef struct eq_kernels {
     int32_t token_block; /* B of the packed layout */
     int32_t (*works)(void);
     eq_linear_fn (*linear)(int32_t type, int32_t packed);
-    void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1); /* columns: multiples of 32 */
+    int32_t (*reads)(int32_t type); /* EQ_READS_*: how a format's kernel for few tokens wants them rounded */
+    void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1); /* columns: of 32, or whole rows for EQ_READS_LONG */
     void (*rms_norm)(const float *x, const float *weight, float *out, int64_t n, float eps);
     void (*rope)(float *head, const float *table, int64_t rot, int32_t style);
     void (*glu)(const float *gate, const float *up, float *out, int64_t n, int32_t act);

@@ -9,6 +9,7 @@
 #include "cpu.h"
 #include "kernels.h"
 #include "quant/formats.h"
+#include "quant/grids.gen.h"
 #include "quant/half.h"
 
 #if defined(_MSC_VER) && !defined(__clang__)

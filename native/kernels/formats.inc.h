@@ -1,7 +1,13 @@
 /* How each format gives 32 weights as integers, and their scales. One pair of functions per format:
- *   scales(block, s, m)  all scales and mins of a block, one per 32 weights, or one per 16 where the format is `halves`
+ *   scales(block, s, m)  all scales and mins of a block, one per 32 weights, or one per 16 where the format is `halves`;
+ *   scales(block)        of a block of 256 the same, as the integers that the file has and what multiplies all of them
  *   values(block, j)     weights 32j .. 32j+31 of the block, so that weight = s * value + m
  * Layouts: edgeq/quants. Formats with codebooks are in codebooks.inc.h. */
+
+typedef struct { /* of a block of 256: what multiplies all scales, all mins, and these as signed bytes, 8 or 16 */
+    float d, dmin;
+    uint64_t s[2], m[2];
+} scales256;
 
 #ifndef EQ_OWN_JOIN
 EQ_INLINE w32 w_join(w32 low, int to, const uint8_t *p, int from, int mask) { return w_or(low, w_shl(w_bits(p, from, mask), to)); }
@@ -62,12 +68,9 @@ EQ_INLINE w32 w_pairs(const uint8_t *p) { /* 8 bytes: 32 pairs of bits */
 }
 #endif
 
-EQ_INLINE uint64_t iq4_xs_signed(const uint8_t *b) { /* the scales as signed bytes */
-    return less(nibbles_apart(u32(b + 4)) | pairs_apart((uint64_t)b[2] | (uint64_t)b[3] << 8) << 4, 32);
-}
-EQ_INLINE void iq4_xs_scales(const uint8_t *b, float *s, float *m) {
-    v8_scale_signed(iq4_xs_signed(b), v_half(b), s);
-    (void)m;
+EQ_INLINE scales256 iq4_xs_scales(const uint8_t *b) {
+    uint64_t s = less(nibbles_apart(u32(b + 4)) | pairs_apart((uint64_t)b[2] | (uint64_t)b[3] << 8) << 4, 32);
+    return (scales256){v_half(b), 0.0f, {s, 0}, {0, 0}};
 }
 EQ_INLINE w32 iq4_xs_values(const uint8_t *b, int j) { return w_nibbles_table(b + 8 + 16 * j, iq4_values); }
 
@@ -80,20 +83,16 @@ EQ_INLINE uint64_t k4_min_bytes(const uint8_t *b) {
     uint32_t y = u32(b + 8), z = u32(b + 12);
     return (y & 0x3F3F3F3F) | (uint64_t)((z >> 4 & 0x0F0F0F0F) | (y >> 2 & 0x30303030)) << 32;
 }
-EQ_INLINE void k4_scales(const uint8_t *b, float *s, float *m) {
-    v8_scale(k4_bytes(b), v_half(b), s);
-    v8_scale(k4_min_bytes(b), -v_half(b + 2), m);
+EQ_INLINE scales256 k4_scales(const uint8_t *b) {
+    return (scales256){v_half(b), -v_half(b + 2), {k4_bytes(b), 0}, {k4_min_bytes(b), 0}};
 }
 EQ_INLINE w32 q4_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 2), 4 * (j & 1), 15); }
 EQ_INLINE w32 q5_k_values(const uint8_t *b, int j) {
     return w_join(w_bits(b + 48 + 32 * (j / 2), 4 * (j & 1), 15), 4, b + 16, j, 1);
 }
 
-EQ_INLINE void q6_k_scales(const uint8_t *b, float *s, float *m) {
-    float d = v_half(b + 208);
-    v8_scale_signed(u64(b + 192), d, s);
-    v8_scale_signed(u64(b + 200), d, s + 8);
-    (void)m;
+EQ_INLINE scales256 q6_k_scales(const uint8_t *b) {
+    return (scales256){v_half(b + 208), 0.0f, {u64(b + 192), u64(b + 200)}, {0, 0}};
 }
 EQ_INLINE w32 q6_k_values(const uint8_t *b, int j) {
     int part = j / 4, k = j % 4;
@@ -101,13 +100,10 @@ EQ_INLINE w32 q6_k_values(const uint8_t *b, int j) {
     return w_sub(w_join(low, 4, b + 128 + 32 * part, 2 * k, 3), 32);
 }
 
-EQ_INLINE void q2_k_scales(const uint8_t *b, float *s, float *m) {
-    const uint64_t nibbles = 0x0F0F0F0F0F0F0F0F;
-    float d = v_half(b + 80), dmin = -v_half(b + 82);
-    for (int i = 0; i < 16; i += 8) {
-        v8_scale(u64(b + i) & nibbles, d, s + i);
-        v8_scale(u64(b + i) >> 4 & nibbles, dmin, m + i);
-    }
+EQ_INLINE scales256 q2_k_scales(const uint8_t *b) {
+    const uint64_t nibbles = 0x0F0F0F0F0F0F0F0F, first = u64(b), last = u64(b + 8);
+    return (scales256){v_half(b + 80), -v_half(b + 82), {first & nibbles, last & nibbles},
+                       {first >> 4 & nibbles, last >> 4 & nibbles}};
 }
 EQ_INLINE w32 q2_k_values(const uint8_t *b, int j) { return w_bits(b + 16 + 32 * (j / 4), 2 * (j % 4), 3); }
 
@@ -116,11 +112,8 @@ EQ_INLINE uint64_t q3_k_signed(const uint8_t *b, int half) {
     uint64_t low = u64(b + 96) >> 4 * half & 0x0F0F0F0F0F0F0F0F, pairs = u32(b + 104) >> 4 * half;
     return less(low | (pairs << 4 & 0x30303030) | (pairs << 2 & 0x30303030) << 32, 32);
 }
-EQ_INLINE void q3_k_scales(const uint8_t *b, float *s, float *m) {
-    float d = v_half(b + 108);
-    v8_scale_signed(q3_k_signed(b, 0), d, s);
-    v8_scale_signed(q3_k_signed(b, 1), d, s + 8);
-    (void)m;
+EQ_INLINE scales256 q3_k_scales(const uint8_t *b) {
+    return (scales256){v_half(b + 108), 0.0f, {q3_k_signed(b, 0), q3_k_signed(b, 1)}, {0, 0}};
 }
 EQ_INLINE w32 q3_k_values(const uint8_t *b, int j) {
     w32 low = w_bits(b + 32 + 32 * (j / 4), 2 * (j % 4), 3);
@@ -149,10 +142,8 @@ EQ_INLINE w32 q1_0_values(const uint8_t *b, int j) { return w_sub(w_mask(u32(b +
 EQ_INLINE void q2_0_scales(const uint8_t *b, float *s, float *m) { s[0] = s[1] = v_half(b); (void)m; }
 EQ_INLINE w32 q2_0_values(const uint8_t *b, int j) { return w_sub(w_pairs(b + 2 + 8 * j), 1); }
 
-EQ_INLINE void tq1_0_scales(const uint8_t *b, float *s, float *m) {
-    for (int i = 0; i < 8; i++) s[i] = v_half(b + 52);
-    (void)m;
-}
+EQ_INLINE scales256 all_ones(float d) { return (scales256){d, 0.0f, {0x0101010101010101, 0}, {0, 0}}; }
+EQ_INLINE scales256 tq1_0_scales(const uint8_t *b) { return all_ones(v_half(b + 52)); }
 /* The digits to base 3 of 32 bytes, then of 16, four for each; and of 4 bytes */
 #define EQ_TIMES(a, b, c, d, e) {a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d, e, e, e, e}
 static const uint8_t tq1_powers[8][32] = {
@@ -165,8 +156,5 @@ EQ_INLINE w32 tq1_0_values(const uint8_t *b, int j) {
     return w_sub(w_digits(w_vectors(first, second, j < 7 ? first : four, j < 7 ? second : four), tq1_powers[j]), 1);
 }
 
-EQ_INLINE void tq2_0_scales(const uint8_t *b, float *s, float *m) {
-    for (int i = 0; i < 8; i++) s[i] = v_half(b + 64);
-    (void)m;
-}
+EQ_INLINE scales256 tq2_0_scales(const uint8_t *b) { return all_ones(v_half(b + 64)); }
 EQ_INLINE w32 tq2_0_values(const uint8_t *b, int j) { return w_sub(w_bits(b + 32 * (j / 4), 2 * (j % 4), 3), 1); }

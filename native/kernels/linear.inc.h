@@ -3,10 +3,12 @@
  * bits.
  *
  * rows:   up to 16 tokens. Weights are unpacked in registers straight from the file's blocks: here, and faster where a
- *         vocabulary allows it in quads.inc.h (blocks of up to 128) or planes.inc.h and batch.inc.h (all).
+ *         vocabulary allows it in quads.inc.h (blocks of up to 128) and blocks.inc.h (of 256), or in planes.inc.h and
+ *         batch.inc.h (all).
  * panel:  more tokens, in panel.inc.h, or in tiles.inc.h where the variant has tiles. */
 
 typedef void (*eq_scales_fn)(const uint8_t *block, float *s, float *m);
+typedef scales256 (*eq_scales256_fn)(const uint8_t *block);
 typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
 #ifdef EQ_PLANES
 typedef b128 (*eq_part_fn)(const uint8_t *block, int part);
@@ -25,7 +27,8 @@ typedef struct { /* a format, known when the kernel is compiled */
     int mins;
     int offset;      /* added, it makes the weights unsigned */
     int bits;        /* of the unsigned weights */
-    eq_scales_fn scales;
+    eq_scales_fn scales;       /* of blocks of up to 128, */
+    eq_scales256_fn scales256; /* or of 256 */
     eq_values_fn values;
     eq_part_fn part;          /* where the vocabulary has EQ_PLANES: weights of four groups, or of half a block of 256, */
     eq_heads_fn heads;        /* scales of four groups of four rows, */
@@ -34,7 +37,20 @@ typedef struct { /* a format, known when the kernel is compiled */
     eq_vectors_fn vectors;    /* and weights of half of it */
 } eq_layout;
 
-#if !defined EQ_OWN_SCALES && !defined EQ_PLANES /* the scales of a block of 256 times those of the activations */
+/* All scales and mins of a block. */
+EQ_INLINE void float_scales(const eq_layout f, const uint8_t *block, float *s, float *m) {
+    if (f.groups < 8) {
+        f.scales(block, s, m);
+        return;
+    }
+    const scales256 both = f.scales256(block);
+    for (int h = 0; h < 1 + f.halves; h++) {
+        v8_scale(both.s[h], both.d, s + 8 * h);
+        if (f.mins) v8_scale(both.m[h], both.dmin, m + 8 * h);
+    }
+}
+
+#if !defined EQ_BLOCKS && !defined EQ_PLANES /* the scales of a block of 256 times those of the activations */
 typedef struct { float v[16]; } v_scales;
 EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
     v_scales out;
@@ -102,6 +118,7 @@ EQ_INLINE void batches(eq_block_fn block, const eq_layout f, const eq_tensor *w,
     }
 }
 
+#ifndef EQ_BLOCKS
 /* `rows` rows with `count` tokens from `first`. */
 EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, const int rows, int first,
                           const int count, float *tile) {
@@ -118,7 +135,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
             const uint8_t *block = data + r * stride + b * f.block_bytes;
             eq_ask(data + (rows * b + r) * f.block_bytes + eq_ahead(stride), f.block_bytes);
             float s[16], m[16];
-            f.scales(block, s, m);
+            float_scales(f, block, s, m);
             for (int j = 0; j < f.groups && f.groups < 8; j++) {
                 w32 v = f.values(block, j);
                 vf d = v_set(s[j]), least = f.mins ? v_set(m[j]) : v_zero();
@@ -157,6 +174,7 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
         for (int t = 0; t < count; t++)
             tile[r * a->tokens + token(a, first + t)] = v_sum(acc[r][t]) + v_first(minimum[r][t]) + v8_sum(minima[r][t]);
 }
+#endif
 
 #endif
 
@@ -164,8 +182,10 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
 #include "kernels/planes.inc.h"
 #elif defined(EQ_QUADS)
 #include "kernels/quads.inc.h"
+#include "kernels/blocks.inc.h"
 #else
 #define quads_block rows_block
+#define blocks_block rows_block
 #endif
 #include "kernels/panel.inc.h"
 #ifdef EQ_TILES
@@ -190,7 +210,7 @@ EQ_INLINE void round_group(const eq_act *a, int64_t t, int64_t k) {
     int16_t q[32];
     if (scale >= 1.17549435e-38f) w_round(x, 32512.0f / largest, q);
     else memset(q, 0, sizeof q); /* nothing a float holds, or not finite: then the scale says so */
-#ifndef EQ_PLANES /* there all formats take them from quads */
+#ifndef EQ_QUADS
     int64_t at = t * all + g;
     int32_t sums[2];
     w_sums(q, sums);
@@ -222,7 +242,14 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
 #else
             if (a->packed) pack(a, t, next, k);
 #endif
+#ifdef EQ_BLOCKS
+            else {
+                if (a->readers & EQ_READS_SHORT) round_group(a, t, k);
+                if (a->readers & EQ_READS_LONG && k % 256 == 0) round_block(a, t, k);
+            }
+#else
             else round_group(a, t, k);
+#endif
         }
     }
 }
@@ -233,13 +260,14 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
 #define EQ_FORMATS(X)                                                                                                  \
     X(q4_0, 1, 18, 0, 0, 8, 4, q4_0_scales) X(q4_1, 1, 20, 0, 1, 0, 4, q4_1_scales)                                    \
     X(q5_0, 1, 22, 0, 0, 16, 5, q5_0_scales) X(q5_1, 1, 24, 0, 1, 0, 5, q5_1_scales)                                   \
-    X(q8_0, 1, 34, 0, 0, 128, 8, q8_0_scales) X(q2_k, 8, 84, 1, 1, 0, 2, q2_k_scales)                                  \
-    X(q3_k, 8, 110, 1, 0, 4, 3, q3_k_scales) X(q4_k, 8, 144, 0, 1, 0, 4, k4_scales)                                    \
-    X(q5_k, 8, 176, 0, 1, 0, 5, k4_scales) X(q6_k, 8, 210, 1, 0, 32, 6, q6_k_scales)                                   \
-    X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)                       \
-    X(tq1_0, 8, 54, 0, 0, 1, 2, tq1_0_scales) X(tq2_0, 8, 66, 0, 0, 1, 2, tq2_0_scales)                                \
+    X(q8_0, 1, 34, 0, 0, 128, 8, q8_0_scales) X(iq4_nl, 1, 18, 0, 0, 128, 8, iq4_nl_scales)                            \
     X(mxfp4, 1, 17, 0, 0, 12, 5, mxfp4_scales) X(nvfp4, 2, 36, 1, 0, 12, 5, nvfp4_scales)                              \
     X(q1_0, 4, 18, 0, 0, 1, 2, q1_0_scales) X(q2_0, 2, 18, 0, 0, 1, 2, q2_0_scales)
+#define EQ_FORMATS256(X)                                                                                               \
+    X(q2_k, 8, 84, 1, 1, 0, 2, q2_k_scales) X(q3_k, 8, 110, 1, 0, 4, 3, q3_k_scales)                                   \
+    X(q4_k, 8, 144, 0, 1, 0, 4, k4_scales) X(q5_k, 8, 176, 0, 1, 0, 5, k4_scales)                                      \
+    X(q6_k, 8, 210, 1, 0, 32, 6, q6_k_scales) X(iq4_xs, 8, 136, 0, 0, 128, 8, iq4_xs_scales)                           \
+    X(tq1_0, 8, 54, 0, 0, 1, 2, tq1_0_scales) X(tq2_0, 8, 66, 0, 0, 1, 2, tq2_0_scales)
 #define EQ_CODEBOOKS(X)                                                                                                \
     X(iq2_xxs, 8, 66, 0, 0, 43, 7, iq2_xxs_scales) X(iq2_xs, 8, 74, 1, 0, 43, 7, iq2_xs_scales)                        \
     X(iq2_s, 8, 82, 1, 0, 43, 7, iq2_s_scales) X(iq3_xxs, 8, 98, 0, 0, 62, 7, iq3_xxs_scales)                          \
@@ -247,14 +275,21 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(iq1_m, 8, 56, 1, 0, 9, 5, iq1_m_scales)
 
 #ifdef EQ_PLANES
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, name##_part, name##_heads, name##_block, NULL, NULL}
-#define EQ_BOOK(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, name##_codes, name##_vectors}
+#define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, scales) \
+    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, name##_part, name##_heads, NULL, NULL, NULL}
+#define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, scales) \
+    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, name##_part, NULL, name##_block, NULL, NULL}
+#define EQ_BOOK(name, groups, bytes, halves, mins, offset, bits, scales) \
+    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, name##_codes, name##_vectors}
 #define rows_linear planes_linear
 #else
-#define EQ_LAYOUT(name, ...) {__VA_ARGS__, name##_values, NULL, NULL, NULL, NULL, NULL}
-#define EQ_BOOK EQ_LAYOUT
+#define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, scales) \
+    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, NULL, NULL, NULL, NULL, NULL}
+#define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, scales) \
+    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, NULL, NULL}
+#define EQ_BOOK EQ_LONG
 EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
-    batches(f.groups < 8 ? quads_block : rows_block, f, w, a, row0, row1, tile);
+    batches(f.groups < 8 || f.bits == 8 ? quads_block : blocks_block, f, w, a, row0, row1, tile);
 }
 #endif
 #define EQ_DEFINE(name, layout)                                                                                        \
@@ -267,13 +302,25 @@ EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *
         const eq_layout f = layout;                                                                                    \
         packed_linear(f, w, a, r0, r1, tile, scratch);                                                                 \
     }
-#define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_LAYOUT(name, __VA_ARGS__))
+#define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_SHORT(name, __VA_ARGS__))
 EQ_FORMATS(EQ_EACH)
+#undef EQ_EACH
+#define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_LONG(name, __VA_ARGS__))
+EQ_FORMATS256(EQ_EACH)
 #undef EQ_EACH
 #define EQ_EACH(name, ...) EQ_DEFINE(name, EQ_BOOK(name, __VA_ARGS__))
 EQ_CODEBOOKS(EQ_EACH)
 #undef EQ_EACH
 #undef EQ_DEFINE
+
+static int32_t reads(int32_t type) {
+#ifdef EQ_BLOCKS
+    return eq_format_block(type) == 256 && type != 23 /* IQ4_XS: whole bytes */ ? EQ_READS_LONG : EQ_READS_SHORT;
+#else
+    (void)type;
+    return EQ_READS_SHORT;
+#endif
+}
 
 static eq_linear_fn linear(int32_t type, int32_t packed) {
     switch (type) {

@@ -48,7 +48,7 @@ EQ_INLINE void panel_unpack(const eq_layout f, const eq_tensor *w, int64_t row, 
             int64_t g = (k - k0) / 32;
             float *s = p->s[r] + per * g, *m = p->m[r] + per * g;
             const uint8_t *block = data + k / span * f.block_bytes;
-            f.scales(block, s, m);
+            float_scales(f, block, s, m);
             for (int j = 0; j < f.groups; j++) {
                 const int64_t i = k - k0 + 32 * j;
                 w32 v = f.values(block, j);

@@ -164,23 +164,3 @@ EQ_INLINE b128 tq1_0_part(const uint8_t *b, int half) { /* digits of b to b + 31
     last = _mm512_mask_set1_epi32(last, 0xF000, (int)u32(b + 48));
     return (b128){q_digits(first, q_lanes(81, 1, 9, 81)), q_digits(last, powers)};
 }
-
-/* a format has the scales of blocks of one kind */
-#define q2_k_heads NULL
-#define q3_k_heads NULL
-#define q4_k_heads NULL
-#define q5_k_heads NULL
-#define q6_k_heads NULL
-#define iq4_xs_heads NULL
-#define q4_0_block NULL
-#define q4_1_block NULL
-#define q5_0_block NULL
-#define q5_1_block NULL
-#define q8_0_block NULL
-#define iq4_nl_block NULL
-#define tq1_0_heads NULL
-#define tq2_0_heads NULL
-#define mxfp4_block NULL
-#define nvfp4_block NULL
-#define q1_0_block NULL
-#define q2_0_block NULL

@@ -73,11 +73,6 @@ EQ_INLINE v8 v8_fma(const float *a, const float *b, v8 c) {
 }
 EQ_INLINE float v8_sum(v8 x) { return v_sum(v_add(x.a, x.b)); }
 EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) {
-    uint16x8_t x = vmovl_u8(vcreate_u8(bytes));
-    v_store(out, vmulq_n_f32(vcvtq_f32_u32(vmovl_u16(vget_low_u16(x))), d));
-    v_store(out + 4, vmulq_n_f32(vcvtq_f32_u32(vmovl_high_u16(x)), d));
-}
-EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
     int16x8_t x = vmovl_s8(vcreate_s8(bytes));
     v_store(out, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(x))), d));
     v_store(out + 4, vmulq_n_f32(vcvtq_f32_s32(vmovl_high_s16(x)), d));

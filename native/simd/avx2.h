@@ -13,7 +13,8 @@ typedef __m256 vf;
 typedef __m256i vi; /* integer sums */
 typedef __m256i vx; /* 4 activations of EQ_VL tokens */
 typedef __m256i vw; /* 4 weights over and over */
-typedef struct { __m256i b; int more, is_signed; } w32; /* 32 weights in natural order: bytes that are so much too large */
+/* 32 weights in natural order: bytes that are so much too large, or signed ones, which were made of sizes and signs */
+typedef struct { __m256i b; int more, is_signed; __m256i size, sign; } w32;
 
 EQ_INLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 EQ_INLINE vf v_set(float x) { return _mm256_set1_ps(x); }
@@ -144,8 +145,33 @@ EQ_INLINE w32 w_pairs(const uint8_t *p) { /* 8 bytes: 32 pairs of bits */
 EQ_INLINE w32 w_vectors(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return (w32){_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a), 0};
 }
-EQ_INLINE w32 w_signs(w32 x, uint32_t mask) {
-    return (w32){_mm256_sign_epi8(x.b, _mm256_or_si256(w_flags(mask, -1), _mm256_set1_epi8(1))), 0, 1};
+#define EQ_OWN_SIGNS 1
+EQ_INLINE w32 w_signs(w32 x, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    const __m256i sign = _mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a);
+    return (w32){_mm256_sign_epi8(x.b, sign), 0, 1, x.b, sign};
+}
+EQ_INLINE w32 w_signs_all(w32 x, const uint8_t *p) { return w_signs(x, eq_signs[p[0]], eq_signs[p[1]], eq_signs[p[2]], eq_signs[p[3]]); }
+EQ_INLINE w32 w_signs_even(w32 x, unsigned a, unsigned b, unsigned c, unsigned d) {
+    return w_signs(x, eq_signs_even[a], eq_signs_even[b], eq_signs_even[c], eq_signs_even[d]);
+}
+#define EQ_OWN_FOURS 1
+EQ_INLINE w32 w_fours(uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t e, uint32_t f, uint32_t g, uint32_t h) {
+    return (w32){_mm256_set_epi32((int)h, (int)g, (int)f, (int)e, (int)d, (int)c, (int)b, (int)a), 0};
+}
+#define EQ_OWN_PLACES 1
+EQ_INLINE void w_places(const uint8_t *p, unsigned ninth, uint16_t *at) {
+    const __m128i to = _mm_set_epi16(2, 4, 8, 16, 32, 64, 128, 256);
+    __m128i x = _mm_and_si128(_mm_mullo_epi16(_mm_set1_epi16((short)ninth), to), _mm_set1_epi16(256));
+    x = _mm_or_si128(x, _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p)));
+    uint64_t first = (uint64_t)_mm_cvtsi128_si64(x), last = (uint64_t)_mm_extract_epi64(x, 1);
+    EQ_FORGET(first); /* or each of the eight would be taken from the vector, which is slower */
+    EQ_FORGET(last);
+    for (int i = 0; i < 4; i++) at[i] = (uint16_t)(first >> 16 * i), at[4 + i] = (uint16_t)(last >> 16 * i);
+}
+#define EQ_OWN_FOUR 1
+EQ_INLINE w32 w_add_four(w32 x, uint32_t four) {
+    const __m256i byte = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+    return (w32){_mm256_add_epi8(x.b, _mm256_shuffle_epi8(_mm256_set1_epi32((int32_t)four), byte)), x.more};
 }
 EQ_INLINE w32 w_middle(w32 x) { return (w32){_mm256_permute4x64_epi64(x.b, 0xD8), x.more}; }
 EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { /* a byte times its power, in the high byte of a word, times 3 */
@@ -159,15 +185,22 @@ EQ_INLINE w32 w_digits(w32 x, const uint8_t *powers) { /* a byte times its power
 EQ_INLINE w32 w_or(w32 x, w32 y) { return (w32){_mm256_or_si256(x.b, y.b), 0}; }
 EQ_INLINE w32 w_shl(w32 x, int n) { return (w32){_mm256_sll_epi16(x.b, _mm_cvtsi32_si128(n)), 0}; } /* not out of a byte */
 EQ_INLINE w32 w_sub(w32 x, int n) { return (w32){x.b, x.more + n}; }
+/* low, and above its `to` bits those of bytes p that lie under mask << from */
+#define EQ_OWN_JOIN 1
+EQ_INLINE w32 w_join(w32 low, int to, const uint8_t *p, int from, int mask) {
+    __m256i x = m_load(p);
+    if (from > to) x = _mm256_srl_epi16(x, _mm_cvtsi32_si128(from - to)); /* what comes from other bytes is not under the mask */
+    if (from < to) x = _mm256_sll_epi16(x, _mm_cvtsi32_si128(to - from));
+    return (w32){_mm256_or_si256(low.b, _mm256_and_si256(x, _mm256_set1_epi8((char)(mask << to)))), 0};
+}
 
-/* 32 rounded activations in place: the even ones, then the odd ones. */
-#define EQ_ARRANGE x_arrange
-EQ_INLINE void x_arrange(int16_t *q) {
+/* 32 rounded activations: the even ones, then the odd ones. */
+EQ_INLINE void x_arrange(const int16_t *q, int16_t *to) {
     __m256i x = m_load(q), y = m_load(q + 16), low = _mm256_set1_epi32(0xFFFF);
     __m256i even = _mm256_packus_epi32(_mm256_and_si256(x, low), _mm256_and_si256(y, low));
     __m256i odd = _mm256_packus_epi32(_mm256_srli_epi32(x, 16), _mm256_srli_epi32(y, 16));
-    _mm256_storeu_si256((__m256i *)q, _mm256_permute4x64_epi64(even, 0xD8));
-    _mm256_storeu_si256((__m256i *)(q + 16), _mm256_permute4x64_epi64(odd, 0xD8));
+    _mm256_storeu_si256((__m256i *)to, _mm256_permute4x64_epi64(even, 0xD8));
+    _mm256_storeu_si256((__m256i *)(to + 16), _mm256_permute4x64_epi64(odd, 0xD8));
 }
 EQ_INLINE __m256i w_even(w32 w) {
     if (w.is_signed) return _mm256_srai_epi16(_mm256_slli_epi16(w.b, 8), 8);
@@ -182,13 +215,6 @@ EQ_INLINE __m256i m_dot(__m256i sums, __m256i a, __m256i b) { return _mm256_add_
 #endif
 EQ_INLINE __m256i w_dot(w32 w, const int16_t *x) { /* lanes 0 to 3: of the first 16 */
     return m_dot(_mm256_madd_epi16(w_even(w), m_load(x)), w_odd(w), m_load(x + 16));
-}
-EQ_INLINE vf w_fma(vf acc, w32 w, const int16_t *x, vf scale) {
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(w_dot(w, x)), scale, acc);
-}
-EQ_INLINE vf w_fma2(vf acc, w32 w, const int16_t *x, float scale0, float scale1) {
-    __m256 scale = _mm256_blend_ps(_mm256_set1_ps(scale0), _mm256_set1_ps(scale1), 0xF0);
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(w_dot(w, x)), scale, acc);
 }
 /* --- four blocks of 32 weights of one row ------------------------------------------------------------------------- */
 #define EQ_QUADS 1
@@ -207,6 +233,9 @@ EQ_INLINE vf v_halves(const uint8_t *p, int bytes, int blocks, int groups) { /* 
         four |= (uint64_t)h << 16 * i;
     }
     return v_twice(_mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four)));
+}
+EQ_INLINE vf v_four(uint64_t bytes, float d) { /* four signed bytes times d, twice */
+    return v_twice(_mm_mul_ps(_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes))), _mm_set1_ps(d)));
 }
 EQ_INLINE vf v_e8m0(const uint8_t *p, int bytes, int blocks) { /* eq_e8m0_half for each, twice */
     const __m128i least = _mm_set1_epi32(0x00200000), one = _mm_set1_epi32(1);
@@ -231,13 +260,14 @@ EQ_INLINE x128 x_quad(const int8_t *q, int offset) {
 }
 EQ_INLINE vf x_scale(const int8_t *record) { return v_load((const float *)(const void *)(record + 288)); }
 EQ_INLINE vf x_sums(const int8_t *record) { return v_load((const float *)(const void *)(record + 320)); }
-/* 32 arranged activations into the place of group `g` of four */
+/* 32 natural activations into the place of group `g` of four */
 EQ_INLINE void x_place(const int16_t *q, float scale, int g, int8_t *record, int words) {
     const __m256i one = _mm256_set1_epi16(1);
     int8_t *behind = record + 256 + 4 * g;
     (void)words;
-    memcpy(record + 64 * g, q, 64);
-    __m256i sums = _mm256_add_epi32(_mm256_madd_epi16(m_load(q), one), _mm256_madd_epi16(m_load(q + 16), one));
+    int16_t *to = (int16_t *)(void *)(record + 64 * g);
+    x_arrange(q, to);
+    __m256i sums = _mm256_add_epi32(_mm256_madd_epi16(m_load(to), one), _mm256_madd_epi16(m_load(to + 16), one));
     int32_t lanes[8];
     _mm256_storeu_si256((__m256i *)lanes, sums);
     for (int h = 0; h < 2; h++, behind += 16) {
@@ -259,26 +289,59 @@ EQ_INLINE vf q_dot(w128 w, x128 x) { /* lanes: first 16 weights of the four bloc
     return _mm256_cvtepi32_ps(_mm256_add_epi32(sums, x.start));
 }
 
-#define EQ_PUT_BY(v) EQ_IN_MEMORY(v)
-#define EQ_OWN_SCALES 1 /* in memory: from there one goes to all lanes in a load */
-typedef struct { float v[16]; } v_scales;
-EQ_INLINE v_scales s_times8(const float *s, const float *xs) {
-    v_scales out;
-    v_store(out.v, v_mul(v_load(s), v_load(xs)));
-    EQ_PUT_BY(out);
-    return out;
+/* --- a block of 256 weights of one row -------------------------------------------------------------------------------- */
+#define EQ_BLOCKS 1
+typedef struct { /* activations, scale (256 high + low), and the sums of 16 of them, of 32 */
+    int8_t high[256], low[256]; /* no -128, so that signs can be changed */
+    int16_t high_sums[16], low_sums[16], high_sums32[8], low_sums32[8];
+    float scale, unused[7];
+} x256;
+typedef struct { __m256i all, first, last; } s256; /* scales as int16: all 16; those of 128 weights twice, or all 8 twice */
+typedef struct { __m256i size, sign; int is_signed; } b32; /* 32 weights: unsigned bytes, of up to 127, and 1 or -1 */
+typedef struct { __m256i high, low; } d256;
+
+EQ_INLINE s256 b_scales(const uint64_t *bytes, const int halves) {
+    if (!halves) {
+        __m256i twice = _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_cvtsi64_si128((int64_t)bytes[0])));
+        return (s256){twice, twice, twice};
+    }
+    __m256i x = _mm256_cvtepi8_epi16(_mm_set_epi64x((int64_t)bytes[1], (int64_t)bytes[0]));
+    return (s256){x, _mm256_permute2x128_si256(x, x, 0x00), _mm256_permute2x128_si256(x, x, 0x11)};
 }
-EQ_INLINE v_scales s_times16(const float *s, const float *xs) {
-    const __m256i first = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0), last = _mm256_set_epi32(7, 7, 6, 6, 5, 5, 4, 4);
-    v_scales out;
-    v_store(out.v, v_mul(v_load(s), _mm256_permutevar8x32_ps(v_load(xs), first)));
-    v_store(out.v + 8, v_mul(v_load(s + 8), _mm256_permutevar8x32_ps(v_load(xs), last)));
-    EQ_PUT_BY(out);
-    return out;
+EQ_INLINE __m256i b_scale(s256 s, const int j, const int halves) { /* of 32 weights, for pairs of them */
+    const int first = halves ? 2 * (j % 4) : j, last = halves ? first + 1 : j; /* word n is bytes 2n and 2n + 1 */
+    const __m256i at = _mm256_set_m128i(_mm_set1_epi16((short)(0x0100 + 0x0202 * last)), _mm_set1_epi16((short)(0x0100 + 0x0202 * first)));
+    return _mm256_shuffle_epi8(j < 4 ? s.first : s.last, at);
 }
-EQ_INLINE vf w_fma8(vf acc, w32 w, const int16_t *x, v_scales s, int j) { return w_fma(acc, w, x, v_set(s.v[j])); }
-EQ_INLINE vf w_fma16(vf acc, w32 w, const int16_t *x, v_scales s, int j) {
-    return w_fma2(acc, w, x, s.v[2 * j], s.v[2 * j + 1]);
+/* `offset` more than they are, or with signs */
+EQ_INLINE b32 b_weights(w32 w, const int offset) {
+    if (w.is_signed) return (b32){w.size, w.sign, 1};
+    return (b32){_mm256_add_epi8(w.b, _mm256_set1_epi8((char)(offset - w.more))), w.b, 0};
+}
+EQ_INLINE d256 b_dot(d256 sums, b32 w, __m256i scale, const x256 *x, int j) {
+    __m256i high = m_load(x->high + 32 * j), low = m_load(x->low + 32 * j);
+    if (w.is_signed) high = _mm256_sign_epi8(high, w.sign), low = _mm256_sign_epi8(low, w.sign);
+    sums.high = m_dot(sums.high, _mm256_maddubs_epi16(w.size, high), scale);
+    sums.low = m_dot(sums.low, _mm256_maddubs_epi16(w.size, low), scale);
+    EQ_HOLD(sums.high); /* in this order: sums that are put off fill the registers */
+    EQ_HOLD(sums.low);
+    return sums;
+}
+EQ_INLINE d256 b_sums(const x256 *x, s256 s, const int halves) { /* scales times sums of activations */
+    if (halves) return (d256){_mm256_madd_epi16(s.all, m_load(x->high_sums)), _mm256_madd_epi16(s.all, m_load(x->low_sums))};
+    const __m256i sums = m_load(x->high_sums32);
+    __m256i both = _mm256_madd_epi16(s.first, sums);
+    return (d256){_mm256_permute2x128_si256(both, both, 0x80), _mm256_permute2x128_si256(both, both, 0x81)};
+}
+EQ_INLINE d256 b_begin(const x256 *x, s256 s, const int halves, const int offset) { /* what the offset will have added */
+    const __m256i zero = _mm256_setzero_si256(), n = _mm256_set1_epi32(offset);
+    if (offset == 0) return (d256){zero, zero};
+    d256 sums = b_sums(x, s, halves);
+    return (d256){_mm256_sub_epi32(zero, _mm256_mullo_epi32(sums.high, n)), _mm256_sub_epi32(zero, _mm256_mullo_epi32(sums.low, n))};
+}
+EQ_INLINE vf b_fma(d256 sums, float scale, vf acc) {
+    vf both = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums.high), _mm256_set1_ps(256.0f), _mm256_cvtepi32_ps(sums.low));
+    return _mm256_fmadd_ps(both, _mm256_set1_ps(scale), acc);
 }
 
 EQ_INLINE float v_largest32(const float *x) {

@@ -65,9 +65,6 @@ EQ_INLINE float v8_sum(v8 x) {
     return sum;
 }
 EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) {
-    for (int i = 0; i < 8; i++) out[i] = d * (float)(uint8_t)(bytes >> 8 * i);
-}
-EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
     for (int i = 0; i < 8; i++) out[i] = d * (float)(int8_t)(uint8_t)(bytes >> 8 * i);
 }
 

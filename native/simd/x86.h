@@ -17,11 +17,7 @@ EQ_INLINE float v8_sum(v8 x) {
     z = _mm_add_ps(z, _mm_movehl_ps(z, z));
     return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
 }
-EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) { /* out[i] = d * byte i */
-    __m256i x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
-    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(d)));
-}
-EQ_INLINE void v8_scale_signed(uint64_t bytes, float d, float *out) {
+EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) { /* out[i] = d * signed byte i */
     __m256i x = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
     _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(d)));
 }

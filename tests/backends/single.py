@@ -13,6 +13,7 @@ from edgeq.backends.base import Batch, Options
 from edgeq.backends.native import NativeBackend
 from edgeq.backends.reference import ReferenceBackend
 from edgeq.program import Builder, Program, validate
+from edgeq.quants import FORMATS
 from tests.blocks import MemoryWeights
 
 _POOLS: dict[int, NativeBackend] = {}
@@ -83,12 +84,15 @@ BLOCK = {"scalar": 8, "avx2": 16, "avxvnni": 16, "avx512vnni": 32, "neon": 16, "
 ROWS = 16  # up to so many tokens, every activation has both bytes
 
 
-def seen(x: np.ndarray, by: str | Runner, reproducible: bool = False) -> np.ndarray:
-    """The activations [T, K] as `by` rounds them for its integer products; numba's of many tokens are of floats."""
+def seen(x: np.ndarray, by: str | Runner, fmt: str, reproducible: bool = False) -> np.ndarray:
+    """The activations [T, K] as `by` rounds them for its integer products with weights of this format; numba's of many
+    tokens are of floats."""
     x = x.astype(np.float32)
     few = len(x) <= ROWS or reproducible
     if variant(by) == "numba":
         return rounded(x) if few else x
+    if few and variant(by) in ("avx2", "avxvnni") and FORMATS[fmt].block == 256 and fmt != "IQ4_XS":
+        return rounded(x, 256, -127)
     if few:
         return rounded(x)
     return bf16(x) if variant(by) == "amx" else packed(x, BLOCK[variant(by)])
@@ -105,12 +109,14 @@ def bf16(x: np.ndarray) -> np.ndarray:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
-def rounded(x: np.ndarray) -> np.ndarray:
-    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group of 32."""
-    groups = x.reshape(len(x), -1, 32)
+def rounded(x: np.ndarray, group: int = 32, least: int = -128) -> np.ndarray:
+    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group, whose low byte is at
+    least so much."""
+    groups = x.reshape(len(x), -1, group)
     top = np.abs(groups).max(axis=-1, keepdims=True)
-    inverse = np.divide(np.float32(32512), top, out=np.zeros_like(top), where=top > 0)
-    return (np.rint(groups * inverse) * (top.astype(np.float64) / 32512)).reshape(x.shape)
+    q = np.rint(groups * np.divide(np.float32(32512), top, out=np.zeros_like(top), where=top > 0))
+    high = np.floor((q + 128) / 256)
+    return ((256 * high + np.maximum(q - 256 * high, least)) * (top.astype(np.float64) / 32512)).reshape(x.shape)
 
 
 def packed(x: np.ndarray, block: int) -> np.ndarray:
@@ -146,7 +152,7 @@ def wanted(
         values = s.weight
         tokens = 1 if reproducible else len(x)
         with mock.patch.object(s, "weight", lambda h: known(values(h), tokens, by) if h == weight else values(h)):
-            return exact(s, seen(x, by, reproducible), weight, bias)
+            return exact(s, seen(x, by, fmt, reproducible), weight, bias)
 
     with mock.patch.object(reference, "linear", linear):
         return run(made, weights, inputs, batch, **more)

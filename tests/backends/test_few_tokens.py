@@ -57,7 +57,7 @@ def heads(b: Builder) -> tuple[list[int], list[int]]:
 def pairs_fit(outs: list[np.ndarray], weights: MemoryWeights, isa: str) -> None:
     """That every other output is w0, w1, ... times the rounded output before it."""
     for i, (x, found) in enumerate(zip(outs[::2], outs[1::2], strict=True)):
-        w, y = weights[f"w{i}"].values().astype(np.float64), seen(x, isa)
+        w, y = weights[f"w{i}"].values().astype(np.float64), seen(x, isa, weights[f"w{i}"].format.name)
         w = known(w, len(x), isa)
         assert (np.abs(found - y @ w.T) <= 2e-6 * (np.abs(y) @ np.abs(w.T) + 1)).all(), i
 

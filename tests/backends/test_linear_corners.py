@@ -21,7 +21,7 @@ LARGER = sorted(name for name, f in quants.FORMATS.items() if f.linear and f.blo
 def check(found: np.ndarray, x: np.ndarray, by: By, weights: MemoryWeights, more: np.ndarray | float = 0.0) -> None:
     """That `found` is x times the weights w, + bias b, + more; x and w as the products see them."""
     w, b = (weights[n].values().astype(np.float64) for n in "wb")
-    w, x = known(w, len(x), by), seen(x, by)
+    w, x = known(w, len(x), by), seen(x, by, weights["w"].format.name)
     assert (np.abs(found - more - x @ w.T - b) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + np.abs(more) + 1)).all()
 
 
@@ -72,7 +72,7 @@ def test_more_rows_and_tokens_than_pass_in_one_go(fmt: str, cols: int, tokens: i
     made = program(lambda b: linear(b, 403, cols))
     found = run(made, weights, [x], batch(tokens), isa=by, threads=1, reproducible=reproducible)[0]
     w, b = (weights[n].values().astype(np.float64) for n in "wb")
-    w, x = known(w, 1, by), seen(x, by, reproducible)  # as few tokens see them
+    w, x = known(w, 1, by), seen(x, by, fmt, reproducible)  # as few tokens see them
     assert (np.abs(found - x @ w.T - b) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
 

@@ -41,7 +41,7 @@ def test_linear(fmt: str, isa: str) -> None:
         made = program(lambda b, r=rows, c=cols: linear(b, r, c))
         found = run(made, weights, [x], batch(tokens), isa=isa)[0]
         w = weights["w"].values()
-        w, x = (w, x) if fmt in FLOATS else (known(w, tokens, isa), seen(x, isa))
+        w, x = (w, x) if fmt in FLOATS else (known(w, tokens, isa), seen(x, isa, fmt))
         w = w.astype(np.float64)
         assert (np.abs(found - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
@@ -77,18 +77,19 @@ def test_reproducible_prompts_use_the_arithmetic_of_one_token(isa: str) -> None:
     assert np.array_equal(together, alone)
 
 
+@pytest.mark.parametrize(("fmt", "cols"), [("Q8_0", 64), ("Q4_K", 512)])
 @pytest.mark.parametrize("tokens", [1, 4, 37])
-def test_values_that_are_not_finite_reach_the_output(tokens: int, isa: str) -> None:
+def test_values_that_are_not_finite_reach_the_output(fmt: str, cols: int, tokens: int, isa: str) -> None:
     rng = np.random.default_rng(4)
-    weights = filled(rng, [("w", (9, 64)), ("b", (9,))], {}, "Q8_0", 1.0)
-    made = program(lambda b: linear(b, 9, 64))
+    weights = filled(rng, [("w", (9, cols)), ("b", (9,))], {}, fmt, 1.0)
+    made = program(lambda b: linear(b, 9, cols))
     for bad in (np.nan, np.inf, -np.inf):
-        x = rng.standard_normal((tokens, 64)).astype(np.float32)
+        x = rng.standard_normal((tokens, cols)).astype(np.float32)
         x[0, 37] = bad
         out = run(made, weights, [x], batch(tokens), isa=isa)[0]
         assert not np.isfinite(out[0]).any()
         with np.errstate(invalid="ignore"):
-            x = seen(x, isa)[1:]  # a block of tokens with such a value has both bytes of all
+            x = seen(x, isa, fmt)[1:]  # a block of tokens with such a value has both bytes of all
         w = known(weights["w"].values(), tokens, isa).astype(np.float64)
         assert (np.abs(out[1:] - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
@@ -113,7 +114,7 @@ def test_largest_weights_and_activations(fmt: str, isa: str) -> None:
     made = program(lambda b: linear(b, rows, cols))
     for tokens in (6, 36):
         w = known(weights["w"].values(), tokens, isa).astype(np.float64)
-        found, y = run(made, weights, [x[:tokens]], batch(tokens), isa=isa)[0], seen(x[:tokens], isa)
+        found, y = run(made, weights, [x[:tokens]], batch(tokens), isa=isa)[0], seen(x[:tokens], isa, fmt)
         share = 1e-5 if variant(isa) == "numba" and tokens > ROWS else 2e-6  # sums of 256 floats in one chain
         assert (np.abs(found - y @ w.T - weights["b"].values()) <= share * (np.abs(y) @ np.abs(w.T) + 1)).all()
 
@@ -127,7 +128,7 @@ def test_tokens_of_very_different_lengths_choose_their_bytes_together(fmt: str, 
     x[rng.integers(0, tokens, 60), rng.integers(0, cols, 60)] *= rng.uniform(5, 80, 60)
     x = x.astype(np.float32)
     made = program(lambda b: linear(b, rows, cols))
-    found, y = run(made, weights, [x], batch(tokens), isa=isa)[0], seen(x, isa)
+    found, y = run(made, weights, [x], batch(tokens), isa=isa)[0], seen(x, isa, fmt)
     w = known(weights["w"].values(), tokens, isa).astype(np.float64)
     assert (np.abs(found - y @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(y) @ np.abs(w.T) + 1)).all()
 

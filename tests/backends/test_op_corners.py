@@ -28,7 +28,7 @@ def check_linear(fmt: str, by: By, rows: int, tokens: int, threads: int) -> None
     made = program(lambda b: linear(b, rows, cols))
     found = run(made, weights, [x], batch(tokens), isa=by, threads=threads)[0]
     w = weights["w"].values().astype(np.float64)
-    x, w = (x, w) if fmt == "F16" else (seen(x, by), known(w, tokens, by))
+    x, w = (x, w) if fmt == "F16" else (seen(x, by, fmt), known(w, tokens, by))
     assert (np.abs(found - x @ w.T - weights["b"].values()) <= 2e-6 * (np.abs(x) @ np.abs(w.T) + 1)).all()
 
 

@@ -58,7 +58,7 @@ def test_a_scale_may_have_any_bits(fmt: str, tokens: int, by: By) -> None:
         finite = np.isfinite(w).all(axis=1)
         assert finite[[0, 1, 3, 4, 5, 6]].all()
         assert not np.isfinite(found[:, ~finite]).any(), hex(code)
-        w, x = w[finite], seen(x, by).astype(np.float64)
+        w, x = w[finite], seen(x, by, fmt).astype(np.float64)
         assert (np.abs(found[:, finite] - x @ w.T) <= 2e-6 * (np.abs(x) @ np.abs(w.T)) + 1e-9).all(), hex(code)
 
 
@@ -77,7 +77,7 @@ def test_every_scale_of_mxfp4(code: int, by: By) -> None:
         size = 2.0 ** np.clip(127 - code, -60, 60)
         x = (rng.standard_normal((tokens, 160)) * size).astype(np.float32)
         found = run(made, weights, [x], batch(tokens), isa=by)[0].astype(np.float64)
-        w, y = known(ones, tokens, by) * 2.0 ** (code - 127), seen(x, by).astype(np.float64)
+        w, y = known(ones, tokens, by) * 2.0 ** (code - 127), seen(x, by, "MXFP4").astype(np.float64)
         assert (np.abs(found - y @ w.T) <= 1e-5 * (np.abs(y) @ np.abs(w.T))).all()
 
 
@@ -92,5 +92,5 @@ def test_every_code_of_a_four_bit_float_and_of_its_scale(fmt: str, by: By) -> No
     for tokens in (1, 5, 20):
         x = rng.standard_normal((tokens, 2048)).astype(np.float32)
         found = run(made, weights, [x], batch(tokens), isa=by)[0].astype(np.float64)
-        w, y = known(weights["w"].values(), tokens, by).astype(np.float64), seen(x, by).astype(np.float64)
+        w, y = known(weights["w"].values(), tokens, by).astype(np.float64), seen(x, by, fmt).astype(np.float64)
         assert (np.abs(found - y @ w.T) <= 2e-6 * (np.abs(y) @ np.abs(w.T) + 1)).all()
