@@ -95,7 +95,7 @@ def c_source() -> str:
         "// eq_codes_*: the same vectors as codes of levels in 16 bits, 2 for each of 8 elements or 4 for each",
         "// of 4: even elements in the low byte, odd ones in the high byte, lowest bits first.",
         "// eq_even_signs completes a sign code of 7 bits with the eighth that makes the number of set bits",
-        "// even. eq_signs and eq_signs_even: 8 signs, or such a code, as 8 bytes, 1 or -1.",
+        "// even; eq_signs_even says what these are for 8 elements, as bytes, 1 or -1.",
         "// iquants.c defines the tables.", "",
         "#ifndef EQ_GRIDS_GEN_H", "#define EQ_GRIDS_GEN_H", "", "#include <stdint.h>", "",
     ]  # fmt: skip
@@ -109,7 +109,6 @@ def c_source() -> str:
             lines += c_table("uint16_t", f"eq_codes_{name.lower()}", codes(name), 4, 16)
     even = list(gguf.quants.IQ2_XXS.ksigns)
     lines += c_table("uint8_t", "eq_even_signs", even, 2, 16)
-    lines += c_table("uint64_t", "eq_signs", [signs(mask) for mask in range(256)], 16, 4)
     lines += c_table("uint64_t", "eq_signs_even", [signs(mask) for mask in even], 16, 4)
     return "\n".join([*lines, "#endif", ""])
 

@@ -6,7 +6,7 @@
 // eq_codes_*: the same vectors as codes of levels in 16 bits, 2 for each of 8 elements or 4 for each
 // of 4: even elements in the low byte, odd ones in the high byte, lowest bits first.
 // eq_even_signs completes a sign code of 7 bits with the eighth that makes the number of set bits
-// even. eq_signs and eq_signs_even: 8 signs, or such a code, as 8 bytes, 1 or -1.
+// even; eq_signs_even says what these are for 8 elements, as bytes, 1 or -1.
 // iquants.c defines the tables.
 
 #ifndef EQ_GRIDS_GEN_H
@@ -1237,76 +1237,6 @@ const uint8_t eq_even_signs[128] = {
 0x50, 0xd1, 0xd2, 0x53, 0xd4, 0x55, 0x56, 0xd7, 0xd8, 0x59, 0x5a, 0xdb, 0x5c, 0xdd, 0xde, 0x5f,
 0x60, 0xe1, 0xe2, 0x63, 0xe4, 0x65, 0x66, 0xe7, 0xe8, 0x69, 0x6a, 0xeb, 0x6c, 0xed, 0xee, 0x6f,
 0xf0, 0x71, 0x72, 0xf3, 0x74, 0xf5, 0xf6, 0x77, 0x78, 0xf9, 0xfa, 0x7b, 0xfc, 0x7d, 0x7e, 0xff,
-};
-#endif
-
-extern const uint64_t eq_signs[256];
-#ifdef EQ_GRIDS_DEFINE
-const uint64_t eq_signs[256] = {
-0x0101010101010101ull, 0x01010101010101ffull, 0x010101010101ff01ull, 0x010101010101ffffull,
-0x0101010101ff0101ull, 0x0101010101ff01ffull, 0x0101010101ffff01ull, 0x0101010101ffffffull,
-0x01010101ff010101ull, 0x01010101ff0101ffull, 0x01010101ff01ff01ull, 0x01010101ff01ffffull,
-0x01010101ffff0101ull, 0x01010101ffff01ffull, 0x01010101ffffff01ull, 0x01010101ffffffffull,
-0x010101ff01010101ull, 0x010101ff010101ffull, 0x010101ff0101ff01ull, 0x010101ff0101ffffull,
-0x010101ff01ff0101ull, 0x010101ff01ff01ffull, 0x010101ff01ffff01ull, 0x010101ff01ffffffull,
-0x010101ffff010101ull, 0x010101ffff0101ffull, 0x010101ffff01ff01ull, 0x010101ffff01ffffull,
-0x010101ffffff0101ull, 0x010101ffffff01ffull, 0x010101ffffffff01ull, 0x010101ffffffffffull,
-0x0101ff0101010101ull, 0x0101ff01010101ffull, 0x0101ff010101ff01ull, 0x0101ff010101ffffull,
-0x0101ff0101ff0101ull, 0x0101ff0101ff01ffull, 0x0101ff0101ffff01ull, 0x0101ff0101ffffffull,
-0x0101ff01ff010101ull, 0x0101ff01ff0101ffull, 0x0101ff01ff01ff01ull, 0x0101ff01ff01ffffull,
-0x0101ff01ffff0101ull, 0x0101ff01ffff01ffull, 0x0101ff01ffffff01ull, 0x0101ff01ffffffffull,
-0x0101ffff01010101ull, 0x0101ffff010101ffull, 0x0101ffff0101ff01ull, 0x0101ffff0101ffffull,
-0x0101ffff01ff0101ull, 0x0101ffff01ff01ffull, 0x0101ffff01ffff01ull, 0x0101ffff01ffffffull,
-0x0101ffffff010101ull, 0x0101ffffff0101ffull, 0x0101ffffff01ff01ull, 0x0101ffffff01ffffull,
-0x0101ffffffff0101ull, 0x0101ffffffff01ffull, 0x0101ffffffffff01ull, 0x0101ffffffffffffull,
-0x01ff010101010101ull, 0x01ff0101010101ffull, 0x01ff01010101ff01ull, 0x01ff01010101ffffull,
-0x01ff010101ff0101ull, 0x01ff010101ff01ffull, 0x01ff010101ffff01ull, 0x01ff010101ffffffull,
-0x01ff0101ff010101ull, 0x01ff0101ff0101ffull, 0x01ff0101ff01ff01ull, 0x01ff0101ff01ffffull,
-0x01ff0101ffff0101ull, 0x01ff0101ffff01ffull, 0x01ff0101ffffff01ull, 0x01ff0101ffffffffull,
-0x01ff01ff01010101ull, 0x01ff01ff010101ffull, 0x01ff01ff0101ff01ull, 0x01ff01ff0101ffffull,
-0x01ff01ff01ff0101ull, 0x01ff01ff01ff01ffull, 0x01ff01ff01ffff01ull, 0x01ff01ff01ffffffull,
-0x01ff01ffff010101ull, 0x01ff01ffff0101ffull, 0x01ff01ffff01ff01ull, 0x01ff01ffff01ffffull,
-0x01ff01ffffff0101ull, 0x01ff01ffffff01ffull, 0x01ff01ffffffff01ull, 0x01ff01ffffffffffull,
-0x01ffff0101010101ull, 0x01ffff01010101ffull, 0x01ffff010101ff01ull, 0x01ffff010101ffffull,
-0x01ffff0101ff0101ull, 0x01ffff0101ff01ffull, 0x01ffff0101ffff01ull, 0x01ffff0101ffffffull,
-0x01ffff01ff010101ull, 0x01ffff01ff0101ffull, 0x01ffff01ff01ff01ull, 0x01ffff01ff01ffffull,
-0x01ffff01ffff0101ull, 0x01ffff01ffff01ffull, 0x01ffff01ffffff01ull, 0x01ffff01ffffffffull,
-0x01ffffff01010101ull, 0x01ffffff010101ffull, 0x01ffffff0101ff01ull, 0x01ffffff0101ffffull,
-0x01ffffff01ff0101ull, 0x01ffffff01ff01ffull, 0x01ffffff01ffff01ull, 0x01ffffff01ffffffull,
-0x01ffffffff010101ull, 0x01ffffffff0101ffull, 0x01ffffffff01ff01ull, 0x01ffffffff01ffffull,
-0x01ffffffffff0101ull, 0x01ffffffffff01ffull, 0x01ffffffffffff01ull, 0x01ffffffffffffffull,
-0xff01010101010101ull, 0xff010101010101ffull, 0xff0101010101ff01ull, 0xff0101010101ffffull,
-0xff01010101ff0101ull, 0xff01010101ff01ffull, 0xff01010101ffff01ull, 0xff01010101ffffffull,
-0xff010101ff010101ull, 0xff010101ff0101ffull, 0xff010101ff01ff01ull, 0xff010101ff01ffffull,
-0xff010101ffff0101ull, 0xff010101ffff01ffull, 0xff010101ffffff01ull, 0xff010101ffffffffull,
-0xff0101ff01010101ull, 0xff0101ff010101ffull, 0xff0101ff0101ff01ull, 0xff0101ff0101ffffull,
-0xff0101ff01ff0101ull, 0xff0101ff01ff01ffull, 0xff0101ff01ffff01ull, 0xff0101ff01ffffffull,
-0xff0101ffff010101ull, 0xff0101ffff0101ffull, 0xff0101ffff01ff01ull, 0xff0101ffff01ffffull,
-0xff0101ffffff0101ull, 0xff0101ffffff01ffull, 0xff0101ffffffff01ull, 0xff0101ffffffffffull,
-0xff01ff0101010101ull, 0xff01ff01010101ffull, 0xff01ff010101ff01ull, 0xff01ff010101ffffull,
-0xff01ff0101ff0101ull, 0xff01ff0101ff01ffull, 0xff01ff0101ffff01ull, 0xff01ff0101ffffffull,
-0xff01ff01ff010101ull, 0xff01ff01ff0101ffull, 0xff01ff01ff01ff01ull, 0xff01ff01ff01ffffull,
-0xff01ff01ffff0101ull, 0xff01ff01ffff01ffull, 0xff01ff01ffffff01ull, 0xff01ff01ffffffffull,
-0xff01ffff01010101ull, 0xff01ffff010101ffull, 0xff01ffff0101ff01ull, 0xff01ffff0101ffffull,
-0xff01ffff01ff0101ull, 0xff01ffff01ff01ffull, 0xff01ffff01ffff01ull, 0xff01ffff01ffffffull,
-0xff01ffffff010101ull, 0xff01ffffff0101ffull, 0xff01ffffff01ff01ull, 0xff01ffffff01ffffull,
-0xff01ffffffff0101ull, 0xff01ffffffff01ffull, 0xff01ffffffffff01ull, 0xff01ffffffffffffull,
-0xffff010101010101ull, 0xffff0101010101ffull, 0xffff01010101ff01ull, 0xffff01010101ffffull,
-0xffff010101ff0101ull, 0xffff010101ff01ffull, 0xffff010101ffff01ull, 0xffff010101ffffffull,
-0xffff0101ff010101ull, 0xffff0101ff0101ffull, 0xffff0101ff01ff01ull, 0xffff0101ff01ffffull,
-0xffff0101ffff0101ull, 0xffff0101ffff01ffull, 0xffff0101ffffff01ull, 0xffff0101ffffffffull,
-0xffff01ff01010101ull, 0xffff01ff010101ffull, 0xffff01ff0101ff01ull, 0xffff01ff0101ffffull,
-0xffff01ff01ff0101ull, 0xffff01ff01ff01ffull, 0xffff01ff01ffff01ull, 0xffff01ff01ffffffull,
-0xffff01ffff010101ull, 0xffff01ffff0101ffull, 0xffff01ffff01ff01ull, 0xffff01ffff01ffffull,
-0xffff01ffffff0101ull, 0xffff01ffffff01ffull, 0xffff01ffffffff01ull, 0xffff01ffffffffffull,
-0xffffff0101010101ull, 0xffffff01010101ffull, 0xffffff010101ff01ull, 0xffffff010101ffffull,
-0xffffff0101ff0101ull, 0xffffff0101ff01ffull, 0xffffff0101ffff01ull, 0xffffff0101ffffffull,
-0xffffff01ff010101ull, 0xffffff01ff0101ffull, 0xffffff01ff01ff01ull, 0xffffff01ff01ffffull,
-0xffffff01ffff0101ull, 0xffffff01ffff01ffull, 0xffffff01ffffff01ull, 0xffffff01ffffffffull,
-0xffffffff01010101ull, 0xffffffff010101ffull, 0xffffffff0101ff01ull, 0xffffffff0101ffffull,
-0xffffffff01ff0101ull, 0xffffffff01ff01ffull, 0xffffffff01ffff01ull, 0xffffffff01ffffffull,
-0xffffffffff010101ull, 0xffffffffff0101ffull, 0xffffffffff01ff01ull, 0xffffffffff01ffffull,
-0xffffffffffff0101ull, 0xffffffffffff01ffull, 0xffffffffffffff01ull, 0xffffffffffffffffull,
 };
 #endif
 

@@ -146,13 +146,13 @@ EQ_INLINE w32 w_vectors(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return (w32){_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a), 0};
 }
 #define EQ_OWN_SIGNS 1
-EQ_INLINE w32 w_signs(w32 x, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
-    const __m256i sign = _mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a);
-    return (w32){_mm256_sign_epi8(x.b, sign), 0, 1, x.b, sign};
+EQ_INLINE w32 w_signs(w32 x, __m256i sign) { return (w32){_mm256_sign_epi8(x.b, sign), 0, 1, x.b, sign}; }
+EQ_INLINE w32 w_signs_all(w32 x, const uint8_t *p) {
+    return w_signs(x, _mm256_or_si256(w_flags(u32(p), -1), _mm256_set1_epi8(1)));
 }
-EQ_INLINE w32 w_signs_all(w32 x, const uint8_t *p) { return w_signs(x, eq_signs[p[0]], eq_signs[p[1]], eq_signs[p[2]], eq_signs[p[3]]); }
 EQ_INLINE w32 w_signs_even(w32 x, unsigned a, unsigned b, unsigned c, unsigned d) {
-    return w_signs(x, eq_signs_even[a], eq_signs_even[b], eq_signs_even[c], eq_signs_even[d]);
+    const uint64_t *sign = eq_signs_even;
+    return w_signs(x, _mm256_set_epi64x((int64_t)sign[d], (int64_t)sign[c], (int64_t)sign[b], (int64_t)sign[a]));
 }
 #define EQ_OWN_FOURS 1
 EQ_INLINE w32 w_fours(uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t e, uint32_t f, uint32_t g, uint32_t h) {
@@ -202,19 +202,11 @@ EQ_INLINE void x_arrange(const int16_t *q, int16_t *to) {
     _mm256_storeu_si256((__m256i *)to, _mm256_permute4x64_epi64(even, 0xD8));
     _mm256_storeu_si256((__m256i *)(to + 16), _mm256_permute4x64_epi64(odd, 0xD8));
 }
-EQ_INLINE __m256i w_even(w32 w) {
-    if (w.is_signed) return _mm256_srai_epi16(_mm256_slli_epi16(w.b, 8), 8);
-    return _mm256_sub_epi16(_mm256_and_si256(w.b, _mm256_set1_epi16(0xFF)), _mm256_set1_epi16((short)w.more));
-}
-EQ_INLINE __m256i w_odd(w32 w) {
-    if (w.is_signed) return _mm256_srai_epi16(w.b, 8);
-    return _mm256_sub_epi16(_mm256_srli_epi16(w.b, 8), _mm256_set1_epi16((short)w.more));
-}
 #ifndef EQ_OWN_DOTS
 EQ_INLINE __m256i m_dot(__m256i sums, __m256i a, __m256i b) { return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)); }
 #endif
-EQ_INLINE __m256i w_dot(w32 w, const int16_t *x) { /* lanes 0 to 3: of the first 16 */
-    return m_dot(_mm256_madd_epi16(w_even(w), m_load(x)), w_odd(w), m_load(x + 16));
+EQ_INLINE __m256i w_dot(__m256i w, const int16_t *x) { /* of unsigned bytes; lanes 0 to 3: of the first 16 */
+    return m_dot(_mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(0xFF)), m_load(x)), _mm256_srli_epi16(w, 8), m_load(x + 16));
 }
 /* --- four blocks of 32 weights of one row ------------------------------------------------------------------------- */
 #define EQ_QUADS 1
@@ -284,7 +276,7 @@ EQ_INLINE __m256i m_pairs(__m256i a, __m256i b) { /* sums of neighbours: two of 
 }
 EQ_INLINE vf q_dot(w128 w, x128 x) { /* lanes: first 16 weights of the four blocks, last 16; bytes as they are */
     __m256i dot[4];
-    for (int i = 0; i < 4; i++) dot[i] = w_dot((w32){w.block[i].b, 0}, x.q + 32 * i);
+    for (int i = 0; i < 4; i++) dot[i] = w_dot(w.block[i].b, x.q + 32 * i);
     __m256i sums = m_pairs(m_pairs(dot[0], dot[1]), m_pairs(dot[2], dot[3]));
     return _mm256_cvtepi32_ps(_mm256_add_epi32(sums, x.start));
 }

@@ -8,15 +8,6 @@
 #define EQ_IN_MEMORY(v) ((void)0)
 #endif
 
-/* --- 8 floats: the scales and mins of a block of 256 --------------------------------------------------------------- */
-typedef __m256 v8;
-EQ_INLINE v8 v8_zero(void) { return _mm256_setzero_ps(); }
-EQ_INLINE v8 v8_fma(const float *a, const float *b, v8 c) { return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b), c); }
-EQ_INLINE float v8_sum(v8 x) {
-    __m128 z = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    z = _mm_add_ps(z, _mm_movehl_ps(z, z));
-    return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
-}
 EQ_INLINE void v8_scale(uint64_t bytes, float d, float *out) { /* out[i] = d * signed byte i */
     __m256i x = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
     _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(d)));

@@ -110,8 +110,9 @@ def bf16(x: np.ndarray) -> np.ndarray:
 
 
 def rounded(x: np.ndarray, group: int = 32, least: int = -128) -> np.ndarray:
-    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group, whose low byte is at
-    least so much."""
+    """The activations [T, K] that integer dots see: whole multiples of largest/32512 in every group.
+
+    Their low byte is at least so much."""
     groups = x.reshape(len(x), -1, group)
     top = np.abs(groups).max(axis=-1, keepdims=True)
     q = np.rint(groups * np.divide(np.float32(32512), top, out=np.zeros_like(top), where=top > 0))

@@ -78,7 +78,7 @@ AVX2: list[Mutant] = [
         ("x_quad", "set1_epi32(offset)", "set1_epi32(offset - 1)", "offset off by one"),
         ("x_scale", "288", "320", "products taken for the scales"),
         ("x_sums", "320", "288", "scales taken for the products"),
-        ("x_place", "record + 64 * g, q", "record + 32 * g, q", "groups overlap"),
+        ("x_place", "record + 64 * g)", "record + 32 * g)", "groups overlap"),
         ("x_place", "lanes[4 * h + 3]", "lanes[4 * h + 2]", "last sum of a half"),
         ("x_place", "h < 2; h++, behind", "h < 1; h++, behind", "what belongs to the last 16"),
         ("m_pairs", "(x, y, 0xDD)", "(x, y, 0x88)", "even ones twice"),

@@ -53,9 +53,9 @@ LAYOUTS: list[Mutant] = [
     *linear(FORMATS, "IQ4_XS")(
         ("iq4_xs_values", "16 * j", "16 * (j ^ 1)", "groups swapped"),
         ("iq4_xs_scales", "v_half(b)", "-v_half(b)", "sign"),
-        ("iq4_xs_signed", ", 32)", ", 31)", "offset off by one"),
-        ("iq4_xs_signed", "b[3] << 8)", "b[3] << 8 & 0x5500)", "highest bits of the last four scales lost"),
-        ("iq4_xs_signed", "<< 4, 32", "<< 3, 32", "high bits one place too low"),
+        ("iq4_xs_scales", ", 32)", ", 31)", "offset off by one"),
+        ("iq4_xs_scales", "b[3] << 8)", "b[3] << 8 & 0x5500)", "highest bits of the last four scales lost"),
+        ("iq4_xs_scales", "<< 4, 32", "<< 3, 32", "high bits one place too low"),
         ("less", "(bytes | sign)", "bytes", "borrows across bytes"),
         ("nibbles_apart", "x | x << 8", "x | x << 12", "nibbles from the wrong place"),
         ("pairs_apart", "x | x << 12", "x | x << 8", "pairs from the wrong place"),
@@ -67,6 +67,8 @@ LAYOUTS: list[Mutant] = [
         ("k4_min_bytes", "(z >> 4 & 0x0F0F0F0F)", "(z & 0x0F0F0F0F)", "low bits of mins 4 to 7")),
     *linear(FORMATS, "Q5_K")(
         ("q5_k_values", "15), 4, b", "15), 3, b", "fifth bit too low"),
+        ("k4_scales", "k4_min_bytes(b)", "k4_bytes(b)", "scales taken for the mins")),
+    *In("kernels: native", f"native/kernels/{FORMATS}", (f"{OPS} -k 'scalar and test_linear and Q5_K'",), SCALAR)(
         ("w_join", "w_shl(w_bits(p, from, mask), to)", "w_bits(p, from, mask)", "high bits not shifted")),
     *linear(FORMATS, "Q6_K")(
         ("q6_k_values", "2 * k, 3), 32)", "2 * k, 3), 31)", "offset off by one"),
@@ -74,8 +76,8 @@ LAYOUTS: list[Mutant] = [
         ("q6_k_scales", "u64(b + 200)", "u64(b + 192)", "scales 8 to 15")),
     *linear(FORMATS, "Q2_K")(
         ("q2_k_values", "32 * (j / 4)", "32 * (j & 1)", "which bytes"),
-        ("q2_k_scales", "dmin = -v_half", "dmin = v_half", "sign of the mins"),
-        ("q2_k_scales", ">> 4 & nibbles, dmin", "& nibbles, dmin", "scales taken for the mins")),
+        ("q2_k_scales", "-v_half", "v_half", "sign of the mins"),
+        ("q2_k_scales", "first >> 4 &", "first &", "scales taken for the mins")),
     *linear(FORMATS, "Q3_K")(
         ("q3_k_values", "j, 1), 4)", "j, 1), 3)", "offset off by one"),
         ("q3_k_signed", "(pairs << 2 & 0x30303030) << 32", "(pairs & 0x30303030) << 32",
@@ -131,14 +133,21 @@ ROWS: list[Mutant] = [
     *rows("avx512vnni", f"{ANY} or sixteen")(
         ("token", "t < a->tokens ? t : a->tokens - 1", "t", "tokens behind the last one of eight"),
     ),
-    *rows("avx2", f"{ANY} or activation or scale")(
-        ("round_group", "scale = largest / 32512.0f", "scale = largest / 32511.0f", "scale a little off"),
-        ("round_group", "32512.0f / largest", "32511.0f / largest", "activations a little off"),
-        ("round_group", "scale >= 1.17549435e-38f", "scale >= 1e-4f", "small activations taken for none"),
+    *rows("avx2", f"{ANY} or activation or scale or gates")(
+        ("float_scales", "both.dmin, m", "both.d, m", "scale taken for the min (panel)"),
+        ("float_scales", "both.s[h]", "both.s[0]", "first eight scales twice (panel)"),
+        ("reads", " && type != 23", "", "activations of IQ4_XS rounded for others"),
+    ),
+    *rows("scalar", f"{ANY} or activation or scale")(
         ("round_group", "scale * (float)sums[h]", "scale * (float)sums[0]", "sum of the first half for both"),
         ("round_group", "(float)(sums[0] + sums[1])", "(float)sums[0]", "sum of one half for 32"),
         ("round_group", "a->q + t * a->width + k, q", "a->q + t * a->width + (k & ~63), q", "places of two groups"),
         ("round_group", "at = t * all + g", "at = t * all + (g & ~1)", "scales of two groups"),
+    ),
+    *rows("avx2", f"{ANY} or activation or scale")(
+        ("round_group", "scale = largest / 32512.0f", "scale = largest / 32511.0f", "scale a little off"),
+        ("round_group", "32512.0f / largest", "32511.0f / largest", "activations a little off"),
+        ("round_group", "scale >= 1.17549435e-38f", "scale >= 1e-4f", "small activations taken for none"),
         ("quantize", "k += 32", "k += 64", "every other group left out"),
         ("quantize", "if (a->packed) pack(a, t, next, k)", "if (a->packed) pack(a, t, next, k0)",
          "all groups in the first one's place"),
@@ -158,7 +167,7 @@ ROWS: list[Mutant] = [
         ("u32", "memcpy(&x, p, 4)", "memcpy(&x, p, 4), x &= ~1u", "lowest bit"),
         ("u64", "memcpy(&x, p, 8)", "memcpy(&x, p, 8), x &= ~1ull", "lowest bit"),
     ),
-    *avx2("linear.inc.h", "reproducible or sixteen")(
+    *rows("scalar", "reproducible or sixteen")(
         ("rows_block", "v_sum(acc[r][t]) +", "v_sum(acc[r][t]) * (count == 4 ? 1.0000002f : 1.0f) +",
          "four tokens rounded otherwise than one"),
     ),

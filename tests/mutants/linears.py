@@ -179,7 +179,7 @@ QUADS: list[Mutant] = [
     *In("kernels: quads", "native/kernels/quads.inc.h", (f"{OPS} {LINEARS} {FEW} -k 'avx2 and ({LEFT})'",), AVX2,
         ("avx2",))(
         ("quads_step", "x[t] + s * EQ_QUAD_BYTES", "x[t]", "activations of the first four blocks for all"),
-        ("quads_step", "stride + s * bytes", "stride + s * f.block_bytes", "which blocks"),
+        ("quads_step", "stride + at;", "stride + s * f.block_bytes;", "which blocks"),
         ("quads_step", "data + (r + i) * stride", "data + r * stride", "first of two rows for both"),
         ("quads_step", "offset)), v_mul(d[i], x_scale(record))", "offset)), d[i]", "scale of activations left out"),
         ("quads_step", "offset)), v_mul(d[i],", "offset)), v_mul(d[0],", "scale of the first of two rows for both"),
@@ -191,10 +191,10 @@ QUADS: list[Mutant] = [
          "outputs of later tokens"),
         ("quads_block", "s < whole;", "s < whole - (whole > 1);", "last four whole blocks left out"),
         ("quads_block", "groups % 4 == 1", "groups % 4 == 5", "one block that is left over"),
-        ("quads_block", "whole, 2, rows", "whole, 1, rows", "second of two blocks that are left over"),
-        ("quads_block", "whole, 2, rows", "whole, 3, rows", "a block more than are left over"),
-        ("quads_block", "whole, 3, rows", "whole, 2, rows", "third of three blocks that are left over"),
-        ("quads_block", "whole, 3, rows", "whole, 4, rows", "a block behind the last one"),
+        ("quads_block", "whole, 0, 2, rows", "whole, 0, 1, rows", "second of two blocks that are left over"),
+        ("quads_block", "whole, 0, 2, rows", "whole, 0, 3, rows", "a block more than are left over"),
+        ("quads_block", "whole, 0, 3, rows", "whole, 0, 2, rows", "third of three blocks that are left over"),
+        ("quads_block", "whole, 0, 3, rows", "whole, 0, 4, rows", "a block behind the last one"),
         ("quads_block", "+ row * stride", "+ row / 4 * 4 * stride", "rows that are left over"),
     ),
     *In("kernels: quads", "native/kernels/quads.inc.h", (f"{OPS} {LINEARS} -k 'avx2 and number_of_blocks'",), AVX2,
@@ -204,8 +204,52 @@ QUADS: list[Mutant] = [
     ),
     *In("kernels: quads", "native/kernels/linear.inc.h", (f"{OPS} -k 'avx2 and test_linear and Q4_K'",), AVX2,
         ("avx2",))(
-        ("rows_linear", "f.groups < 8 ? quads_block", "f.groups < 9 ? quads_block", "blocks of 256 as smaller ones"),
+        ("rows_linear", "f.groups < 8 ||", "f.groups < 9 ||", "blocks of 256 as smaller ones"),
+    ),
+    *In("kernels: quads", "native/kernels/quads.inc.h", (f"{OPS} -k 'avx2 and test_linear and IQ4_XS'",), AVX2,
+        ("avx2",))(
+        ("quad", ">> 32 * half", ">> 0", "first four scales twice"),
+        ("quad", "+ 4 * half", "", "first half twice"),
+        ("quads_step", "half * (f.block_bytes / 2)", "0", "which block the second half is in"),
+    ),
+    *In("kernels: quads", "native/simd/avx2.h", (f"{OPS} -k 'avx2 and test_linear and IQ4_XS'",), AVX2, ("avx2",))(
+        ("v_four", "cvtepi8_epi32", "cvtepu8_epi32", "signs lost"),
     ),
 ]  # fmt: skip
 
-MUTANTS = [*UNPACK, *BYTES, *PRODUCTS, *PACK, *QUADS]
+LARGE = "test_linear and (Q2_K or Q3_K or Q4_K or Q6_K or TQ2_0 or IQ1_S)"
+ASKED = f"{OPS} {LINEARS} {FEW} -k 'avx2 and ({LARGE} or largest or not_finite or larger_blocks or gates or sixteen)'"
+
+BLOCKS: list[Mutant] = [
+    *In("kernels: blocks of 256", "native/kernels/blocks.inc.h", (ASKED,), AVX2, ("avx2",))(
+        ("block_record", "(a->width / 256) + b", "(a->width / 256) + (b & ~1)", "places of two blocks"),
+        ("block_record", "a->tokens * steps", "0 * steps", "in the place of smaller blocks' activations"),
+        ("blocks_block", "both.dmin * x[t][b].scale", "both.d * x[t][b].scale", "scale taken for the min"),
+        ("blocks_block", "both.d * x[t][b].scale", "both.d * x[0][b].scale", "scale of the first token for all"),
+        ("blocks_block", "if (f.mins)", "if (f.mins && r == 0)", "mins of later rows left out"),
+        ("blocks_block", "r * stride + b * f.block_bytes", "b * f.block_bytes", "first row for all"),
+        ("blocks_block", "is_signed ? 0 : f.offset", "is_signed ? f.offset : f.offset", "offset of what has signs"),
+        ("blocks_block", "tile[r * a->tokens + token(a, first + t)]", "tile[r * a->tokens + t]",
+         "outputs of later tokens"),
+        ("round_block", "largest == largest && ", "", "values that are not finite forgotten by later groups"),
+        ("round_block", "top <= largest", "top >= largest", "smallest for the largest"),
+        ("round_block", "largest / 32512.0f", "largest / 32511.0f", "scale a little off"),
+        ("round_block", "32512.0f / largest", "32511.0f / largest", "activations a little off"),
+        ("round_block", "to->low_sums[2 * g + h]) / 65536", "to->low_sums[2 * g]) / 65536", "low sums of the first 16"),
+        ("round_block", "to->low_sums[2 * g + 1]);", "to->low_sums[2 * g]);", "first low sum twice"),
+        ("round_block", "to->high_sums[2 * g + 1]);", "to->high_sums[2 * g]);", "first high sum twice"),
+    ),
+    *In("kernels: blocks of 256", "native/simd/avx2.h", (ASKED,), AVX2, ("avx2",))(
+        ("b_scales", "(x, x, 0x11)", "(x, x, 0x00)", "scales of the first 128 twice"),
+        ("b_scales", "cvtepi8_epi16(_mm_set_epi64x", "cvtepu8_epi16(_mm_set_epi64x", "signs of 16 scales lost"),
+        ("b_scale", "first + 1 : j", "first : j", "scale of the first 16 for the last"),
+        ("b_scale", "j < 4 ?", "j < 5 ?", "scale of a fifth group"),
+        ("b_dot", "_mm256_maddubs_epi16(w.size, low)", "_mm256_maddubs_epi16(w.size, high)", "high bytes twice"),
+        ("b_sums", "0x81", "0x80", "high sums for the low ones"),
+        ("b_sums", "m_load(x->low_sums)", "m_load(x->high_sums)", "high sums of 16 for the low ones"),
+        ("b_begin", "_mm256_mullo_epi32(sums.low, n)", "zero", "offset of low bytes"),
+        ("b_fma", "256.0f", "255.0f", "what a high byte weighs"),
+    ),
+]  # fmt: skip
+
+MUTANTS = [*UNPACK, *BYTES, *PRODUCTS, *PACK, *QUADS, *BLOCKS]

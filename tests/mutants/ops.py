@@ -22,6 +22,7 @@ def reference(*tests: str) -> In:
     return In("ops: reference", "edgeq/backends/reference.py", tests)
 
 
+WHOLE = f"{FEW} -k 'avx2 and (gates or attention)'"  # rows that are rounded as a whole
 BY_NATIVE = f"{OPS} -k '{BEST} and not test_linear'"
 
 REFERENCE: list[Mutant] = [
@@ -176,23 +177,23 @@ STAGES: list[Mutant] = [
         ("qkv", "if (kind < 2) s->k->rope", "if (kind < 1) s->k->rope", "keys not turned"),
         ("qkv", "t * rot, rot, o->style", "0 * t, rot, o->style", "position of the first token for all"),
         ("qkv", "o->heads + 2 * c->kv_heads", "o->heads + 2 * c->kv_heads - 1", "last value head left out"),
-        ("round_from", "buffer < 0", "buffer <= 0", "buffer 0 not rounded"),
+        ("round_from", "rounds < 0", "rounds <= 0", "buffer 0 not rounded"),
         ("eq_run_stage", "c->batch->n_tokens,", "c->batch->n_tokens - (c->batch->n_tokens > 20),",
          "last token of long steps"),
     ),
     *native("exec.c",
             "test_linear or gates or fused or qkv or rounded or mixed or narrow or normalized or reproducible",
             session=True)(
-        ("linear_input",
-         "case EQ_OP_LINEAR_ADD: x = op->u.linear_add.x, weight = op->u.linear_add.weight; break;", "",
+        ("linear_weights",
+         "case EQ_OP_LINEAR_ADD: *x = op->u.linear_add.x, weights[0] = op->u.linear_add.weight; return 1;", "",
          "input of a linear with a residual not rounded"),
-        ("linear_input", "eq_format_group(p->tensors[q->wq].type) ? q->wq", "1 ? q->wq",
-         "which weight of q, k, v is quantized"),
+        ("linear_weights", "return 3;", "return 1;", "only the format of the queries counts"),
+        ("mark_reads", "else floats[x] = 1", "else (void)x", "floats of a linear's input not kept"),
         ("eq_written", "case EQ_OP_RMS_NORM: return op->u.rms_norm.out;", "", "output of norms not rounded"),
         ("rounds_itself", "head_dim % 32 == 0", "head_dim % 32 == 0 || 1", "narrow heads rounded in part"),
-        ("plan", "if (wanted[p->inputs[i]])", "if (0)", "inputs not rounded"),
+        ("plan", "if (e->readers[p->inputs[i]])", "if (0)", "inputs not rounded"),
         ("plan", "floats[p->outputs[i]] = 1", "floats[p->outputs[i]] = 0", "floats of gates that are outputs not kept"),
-        ("mark_floats", "FLOATS(op->u.add.b)", "(void)0", "floats of gates that are added not kept"),
+        ("mark_reads", "FLOATS(op->u.add.b)", "(void)0", "floats of gates that are added not kept"),
         ("eq_rounded", "rows > EQ_SMALL_BATCH && !e->program.reproducible", "rows > EQ_SMALL_BATCH",
          "reproducible ignored"),
         ("eq_rounded", "b->offset * e->rows;", "(b->offset & ~255) * e->rows;",
@@ -200,6 +201,16 @@ STAGES: list[Mutant] = [
         ("step", "n_stages; i++)\n                atomic_store",
          "n_stages - 1; i++)\n                atomic_store", "claims of the last stage not set back"),
         ("padded", "(n + to - 1) / to * to", "n / to * to", "rounded down"),
+    ),
+    *In("ops: native stages", "native/exec.c", (WHOLE,), None, ("avx2",))(
+        ("writes_parts", "op->kind == EQ_OP_GATE_UP ||", "", "what gates wrote rounded in part"),
+        ("writes_parts", "|| op->kind == EQ_OP_ATTEND", "", "what attention wrote rounded in part"),
+        ("plan", "e->readers[out] & EQ_READS_LONG", "0", "no rows rounded as a whole"),
+    ),
+    *In("ops: native stages", "native/stages.c", (WHOLE,), None, ("avx2",))(
+        ("gate_up_outputs", "(stage->few_later && !eq_rounded(s->c, o->out).packed)", "0",
+         "floats not kept for those who round rows as a whole"),
+        ("stage_rows", "eq_rounded(c, s->rounds).packed", "0", "prompts rounded once more, from what is not kept"),
     ),
     *native("exec.c", "full_step or memory_of_a_step")(
         ("quad_rows", "e->program.reproducible ? e->rows : EQ_SMALL_BATCH", "EQ_SMALL_BATCH",
