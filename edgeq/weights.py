@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,13 @@ class Weights:
 
     def values(self, name: str, length: int) -> list[float]:
         """The numbers of a short vector. Raises ModelError unless it is one of `length`."""
-        from edgeq import quants
-
         tensor = self[name]
         if tensor.shape != (length,):
             raise ModelError(f"tensor {shown(name)}: shape {list(tensor.shape)}, expected [{length}]")
+        if tensor.format.name == "F32":  # as they all are: nothing else of a start needs NumPy
+            return list(struct.unpack(f"<{length}f", tensor.raw))
+        from edgeq import quants
+
         found: list[float] = quants.dequantize(tensor.data, tensor.format).reshape(-1).tolist()
         return found
 

@@ -44,6 +44,11 @@ class Tensor:
         return flat.reshape(-1, self.format.row_bytes(self.shape[-1] if self.shape else 1))
 
     @property
+    def raw(self) -> memoryview:
+        """The same bytes side by side, read-only; it keeps the map alive."""
+        return memoryview(self._part.map)[self.offset : self.offset + self.nbytes]
+
+    @property
     def address(self) -> int:
         """Where the first byte lies in memory; valid until the file is closed."""
         return self._part.address + self.offset

@@ -107,6 +107,23 @@ def test_a_linear_reads_what_attention_wrote(fmt: str, threads: int, isa: str) -
         pairs_fit(run(made, weights, inputs, batch(tokens), isa=isa, threads=threads), weights, isa)
 
 
+@pytest.mark.parametrize("tokens", [1, 5, 16, 40])
+def test_linears_of_larger_and_smaller_blocks_read_the_same_rows(tokens: int, isa: str) -> None:
+    """A variant may round rows in another way for each."""
+    formats = ("Q4_K", "Q8_0", "IQ4_XS", "Q6_K", "Q4_0")
+
+    def build(b: Builder) -> tuple[list[int], list[int]]:
+        x = b.buffer("x", WIDE)
+        return [x], [b.linear(f"y{f}", x, b.tensor(f, ROWS, WIDE), ROWS) for f in formats]
+
+    rng = np.random.default_rng(78)
+    weights = filled(rng, [(f, (ROWS, WIDE)) for f in formats], {f: f for f in formats}, "", 1.0)
+    x = rng.standard_normal((tokens, WIDE)).astype(np.float32)
+    for f, found in zip(formats, run(program(build), weights, [x], batch(tokens), isa=isa), strict=True):
+        w, y = known(weights[f].values().astype(np.float64), tokens, isa), seen(x, isa, f)
+        assert (np.abs(found - y @ w.T) <= 2e-6 * (np.abs(y) @ np.abs(w.T) + 1)).all(), f
+
+
 def test_reproducible_prompts_round_what_gates_wrote_as_one_token_does(isa: str) -> None:
     """A gate writes 96 columns at a time then: spans are completed by one that writes columns of two."""
     rng = np.random.default_rng(72)

@@ -138,11 +138,12 @@ print([type(a).__name__ for a in arrays], [[hash(a.tobytes()) for a in arrays]])
 """
 
 
-def test_answers_and_logits_are_the_same_before_and_after_numpy() -> None:
+@pytest.mark.parametrize("name", ["qwen2", "llama3"])  # the second brings factors for its frequencies
+def test_answers_and_logits_are_the_same_before_and_after_numpy(name: str) -> None:
     prompt = [5, 6, 7, 8] * 20
     outputs = []
     for early in (False, True):
-        code = TEXTS.format(file=str(tiny("qwen2")), prompt=prompt, early=early)
+        code = TEXTS.format(file=str(tiny(name)), prompt=prompt, early=early)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "0"}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr

@@ -218,7 +218,8 @@ QUADS: list[Mutant] = [
 ]  # fmt: skip
 
 LARGE = "test_linear and (Q2_K or Q3_K or Q4_K or Q6_K or TQ2_0 or IQ1_S)"
-ASKED = f"{OPS} {LINEARS} {FEW} -k 'avx2 and ({LARGE} or largest or not_finite or larger_blocks or gates or sixteen)'"
+LARGE += " or largest or not_finite or larger_blocks or gates or sixteen or same_rows"
+ASKED = f"{OPS} {LINEARS} {FEW} -k 'avx2 and ({LARGE})'"
 
 BLOCKS: list[Mutant] = [
     *In("kernels: blocks of 256", "native/kernels/blocks.inc.h", (ASKED,), AVX2, ("avx2",))(
