@@ -71,12 +71,13 @@ static void linear(const eq_kernels *k, int type, int packed, int64_t first, int
     eq_tensor w = {data, bytes, rows, cols, type, 0};
     eq_act a = {floats(tokens * cols), buffer(2 * room), buffer(room / 32 * 4), buffer(room / 16 * 4), buffer(room / 32 * 4),
                 buffer(room / 32 * 4), buffer(room / 32 * 4), buffer(tokens * ((cols + 127) / 128) * EQ_QUADS_ROOM), tokens,
-                (int32_t)cols, packed, cols};
+                (int32_t)cols, packed, eq_format_group(type) ? k->reads(type) : 0, cols};
     float *tile = buffer(4 * (rows - first) * tokens);
     if (eq_format_group(type)) {
-        k->quantize(&a, 0, tokens, 0, 32);
-        k->quantize(&a, 0, tokens / 2, 32, cols);
-        k->quantize(&a, tokens / 2, tokens, 32, cols);
+        const int64_t some = a.readers & EQ_READS_LONG ? 0 : 32; /* whole rows, or not */
+        if (some) k->quantize(&a, 0, tokens, 0, some);
+        k->quantize(&a, 0, tokens / 2, some, cols);
+        k->quantize(&a, tokens / 2, tokens, some, cols);
     }
     k->linear(type, packed)(&w, &a, first, rows, tile, buffer(EQ_LINEAR_SCRATCH));
     written(tile, (rows - first) * tokens, "linear");

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 import edgeq
 from edgeq.generate import Generation, start
 from edgeq.session import Session
@@ -63,7 +65,7 @@ def observed(answer: Generation) -> dict[str, Any]:
     sample = answer.sampler.sample
 
     def watched(logits: Any) -> int:
-        rows.append(zlib.crc32(logits.tobytes()))
+        rows.append(zlib.crc32(np.asarray(logits).tobytes()))
         return sample(logits)
 
     answer.sampler.sample = watched  # type: ignore[method-assign]
