@@ -86,13 +86,21 @@ def test_floats_of_gates_are_there_for_whoever_reads_them(tokens: int, isa: str)
         b.add(ops.Add(In(outs[0]), In(outs[2]), Out(sums)))
         return inputs, [*outs[1::2], sums]
 
+    def multiplied(b: Builder) -> tuple[list[int], list[int]]:
+        inputs, outs = gates(b)
+        return inputs, [*outs[1::2], b.linear("z", outs[0], b.tensor("half", ROWS, WIDE), ROWS)]
+
     rng = np.random.default_rng(77)
     weights, x = gate_weights(rng, "Q4_K"), rng.standard_normal((tokens, 64)).astype(np.float32)
+    weights |= filled(rng, [("half", (ROWS, WIDE))], {}, "F16", 0.3)
     right = run(program(gates), weights, [x], batch(tokens), isa=isa)
-    for made in (unseen, added):
-        found = run(program(made), weights, [x], batch(tokens), isa=isa)
+    unread, summed, product = (
+        run(program(made), weights, [x], batch(tokens), isa=isa) for made in (unseen, added, multiplied)
+    )
+    for found in (unread, summed, product):
         assert all(np.array_equal(a, b) for a, b in zip(found, right[1::2]))
-    assert np.array_equal(found[2], right[0] + right[2])
+    assert np.array_equal(summed[2], right[0] + right[2])
+    near(product[2], right[0] @ known(weights["half"].values().astype(np.float64), tokens, isa).T, 1e-2)
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
