@@ -130,7 +130,7 @@ def test_first_token_and_memory(tmp_path: Path) -> None:
     for value in values(found, "other", "memory"):
         assert 60e6 < value < 200e6
     assert all(0.01 < v < 30 for v in values(found, "one", "first"))
-    assert all(2e7 < v < 1e9 for v in values(found, "edgeq", "memory"))
+    assert all(1e7 < v < 1e9 for v in values(found, "edgeq", "memory"))  # Python alone is 10 MB and more
 
 
 def test_python_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
