@@ -12,7 +12,7 @@ typedef struct { /* an op, or only the rounding of a buffer */
     int32_t op_index;    /* its place, or that of the op whose output is rounded */
     int32_t rounds;      /* buffer that is rounded for the linears that read it, by the op that writes it; or -1 */
     int32_t floats;      /* whether something reads the floats that the op writes */
-    int32_t few_later;   /* few tokens' rows have to be whole when they are rounded: by a stage of its own, which does only that */
+    int32_t few_later;   /* few tokens' rows are rounded whole, by a stage of its own behind that of the op; set in both */
 } eq_stage;
 
 typedef struct { int32_t first, count, sequence; } eq_span; /* neighbouring tokens of one sequence */

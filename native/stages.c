@@ -52,12 +52,14 @@ static int32_t rows_of(const site *s, int32_t buffer) {
 }
 static const float *constants(const site *s, int32_t tensor) { return tensor < 0 ? NULL : s->p->tensors[tensor].data; }
 
+/* Whether the rows that a stage writes, or only rounds, are rounded whole, behind the op. */
+static int rounds_whole(const eq_step_context *c, const eq_stage *s) { return s->few_later && !eq_rounded(c, s->rounds).packed; }
+
 /* Rounds columns [k0, k1) of rows [t0, t1) of the stage's buffer, if it is to: of rows that begin at x, `stride` floats apart. */
 static void round_from(const site *s, const float *x, int64_t stride, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
     const eq_stage *stage = &s->c->exec->stages[s->stage];
-    if (stage->rounds < 0) return;
+    if (stage->rounds < 0 || (stage->op && rounds_whole(s->c, stage))) return;
     eq_act a = eq_rounded(s->c, stage->rounds);
-    if (stage->few_later && stage->op && !a.packed) return;
     a.x = x, a.stride = stride;
     s->k->quantize(&a, t0, t1, k0, k1);
 }
@@ -222,7 +224,7 @@ static void gate_up_outputs(const site *s, int64_t r, int64_t n) {
     multiply(s, o->up, o->x, r, r + n, up);
     s->k->glu(gate, up, gate, n * tokens, o->act);
     const eq_stage *stage = &s->c->exec->stages[s->stage]; /* are floats kept, or only near when they are rounded? */
-    const int kept = stage->floats || (stage->few_later && !eq_rounded(s->c, o->out).packed);
+    const int kept = stage->floats || rounds_whole(s->c, stage);
     float *out = kept ? at(s, o->out) + r : up;
     const int64_t to = kept ? width(s, o->out) : n;
     s->k->turn(gate, tokens, n, tokens, NULL, NULL, out, to);
@@ -426,7 +428,7 @@ static row_fn row_by_row(const eq_op *op) {
 static int32_t stage_rows(const eq_step_context *c, int32_t stage) {
     const eq_stage *s = &c->exec->stages[stage];
     int32_t out = s->op ? eq_written(s->op) : s->rounds;
-    if (!s->op && s->few_later && eq_rounded(c, s->rounds).packed) return 0;
+    if (!s->op && s->few_later && !rounds_whole(c, s)) return 0;
     return out >= 0 && c->exec->program.buffers[out].outputs ? c->batch->n_outputs : c->batch->n_tokens;
 }
 

@@ -96,6 +96,7 @@ EQ_INLINE void v_turn(vf *x) { /* 8 x 8, rows for columns */
 }
 
 #include "simd/x86.h"
+#define EQ_PUT_BY(v) EQ_IN_MEMORY(v)
 
 EQ_INLINE __m256i m_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 EQ_INLINE __m256i m_twice(const void *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }

@@ -208,9 +208,9 @@ STAGES: list[Mutant] = [
         ("plan", "e->readers[out] & EQ_READS_LONG", "0", "no rows rounded as a whole"),
     ),
     *In("ops: native stages", "native/stages.c", (WHOLE,), None, ("avx2",))(
-        ("gate_up_outputs", "(stage->few_later && !eq_rounded(s->c, o->out).packed)", "0",
+        ("gate_up_outputs", "rounds_whole(s->c, stage)", "0",
          "floats not kept for those who round rows as a whole"),
-        ("stage_rows", "eq_rounded(c, s->rounds).packed", "0", "prompts rounded once more, from what is not kept"),
+        ("stage_rows", "!rounds_whole(c, s)", "0", "prompts rounded once more, from what is not kept"),
     ),
     *native("exec.c", "full_step or memory_of_a_step")(
         ("quad_rows", "e->program.reproducible ? e->rows : EQ_SMALL_BATCH", "EQ_SMALL_BATCH",
