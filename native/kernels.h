@@ -76,6 +76,8 @@ typedef struct eq_kernels {
     eq_linear_fn (*linear)(int32_t type, int32_t packed);
     int32_t (*reads)(int32_t type); /* EQ_READS_*: how a format's kernel for few tokens wants them rounded */
     void (*quantize)(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1); /* columns: whole groups of 32; of EQ_READS_LONG: all */
+    /* packed: columns [k0, k1), an even number, from outputs [k1 - k0][T] of linears; NULL: they are turned for quantize */
+    void (*quantize_outputs)(const eq_act *a, const float *outputs, int64_t k0, int64_t k1);
     void (*rms_norm)(const float *x, const float *weight, float *out, int64_t n, float eps);
     void (*rope)(float *head, const float *table, int64_t rot, int32_t style);
     void (*glu)(const float *gate, const float *up, float *out, int64_t n, int32_t act);

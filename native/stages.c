@@ -225,6 +225,13 @@ static void gate_up_outputs(const site *s, int64_t r, int64_t n) {
     s->k->glu(gate, up, gate, n * tokens, o->act);
     const eq_stage *stage = &s->c->exec->stages[s->stage]; /* are floats kept, or only near when they are rounded? */
     const int kept = stage->floats || rounds_whole(s->c, stage);
+    if (!kept && s->k->quantize_outputs) {
+        const eq_act a = eq_rounded(s->c, stage->rounds);
+        if (a.packed) {
+            s->k->quantize_outputs(&a, gate, r, r + n);
+            return;
+        }
+    }
     float *out = kept ? at(s, o->out) + r : up;
     const int64_t to = kept ? width(s, o->out) : n;
     s->k->turn(gate, tokens, n, tokens, NULL, NULL, out, to);

@@ -191,8 +191,10 @@ EQ_INLINE void rows_block(const eq_layout f, const eq_tensor *w, const eq_act *a
 #ifdef EQ_TILES
 #include "kernels/tiles.inc.h"
 #define packed_linear tiles_linear
+#define quantize_outputs tiles_pack_outputs
 #else
 #define packed_linear panel_linear
+#define quantize_outputs NULL
 #endif
 #include "kernels/floats.inc.h"
 
@@ -229,16 +231,12 @@ EQ_INLINE void round_group(const eq_act *a, int64_t t, int64_t k) {
 }
 
 static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_t k1) {
-#ifdef EQ_TILES
-    const int64_t step = 1;
-#else
     const int64_t step = a->packed ? EQ_VL : 1;
-#endif
     for (int64_t t = t0, next; t < t1; t = next) {
         next = (t / step + 1) * step < t1 ? (t / step + 1) * step : t1;
         for (int64_t k = k0; k < k1; k += 32) {
 #ifdef EQ_TILES
-            if (a->packed) tiles_pack(a, t, k);
+            if (a->packed) tiles_pack(a, t, next, k);
 #else
             if (a->packed) pack(a, t, next, k);
 #endif

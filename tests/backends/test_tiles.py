@@ -9,10 +9,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from edgeq.program import Builder
 from native.toolchain import NoCompiler, find_compiler
 from tests.backends import test_native_ops
+from tests.backends.single import near, program, run, wanted
+from tests.backends.test_few_tokens import gate_weights, gates, pairs_fit
+from tests.backends.test_native_ops import batch, linear
+from tests.blocks import filled
 from tests.native.driver import Driver, build, name
 
 globals().update({k: t for k, t in vars(test_native_ops).items() if k.startswith("test_")})
@@ -30,6 +36,33 @@ def driver() -> Iterator[Driver]:
         pytest.skip("tiles are not tested here: the processor has neither AMX nor AVX-512 BF16")
     yield running
     assert running.close() == 0
+
+
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q6_K"])
+def test_panels_of_few_rows_and_more_tokens_than_one_turn(fmt: str, isa: Driver) -> None:
+    rng = np.random.default_rng(14)
+    for rows, cols, tokens in ((39, 768, 65), (34, 256, 1056)):
+        x = rng.standard_normal((tokens, cols)).astype(np.float32)
+        weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
+        made = program(lambda b, r=rows, c=cols: linear(b, r, c))
+        found = run(made, weights, [x], batch(tokens), isa=isa, chunk=tokens, context=tokens)[0]
+        near(found, wanted(made, weights, [x], batch(tokens), isa, chunk=tokens, context=tokens)[0], 2e-6)
+
+
+def test_a_linear_reads_what_gates_wrote(isa: Driver) -> None:
+    """Rounded from the gates' outputs as they lie, or from rows that somebody else reads too: the same bits."""
+
+    def unseen(b: Builder) -> tuple[list[int], list[int]]:
+        inputs, outs = gates(b)
+        return inputs, outs[1::2]
+
+    rng = np.random.default_rng(15)
+    for fmt, tokens in (("Q6_K", 33), ("Q4_0", 48)):
+        weights, x = gate_weights(rng, fmt), rng.standard_normal((tokens, 64)).astype(np.float32)
+        right = run(program(gates), weights, [x], batch(tokens), isa=isa)
+        pairs_fit(right, weights, isa)
+        found = run(program(unseen), weights, [x], batch(tokens), isa=isa)
+        assert all(np.array_equal(a, b) for a, b in zip(found, right[1::2], strict=True))
 
 
 def test_peak_products_are_counted(isa: Driver) -> None:

@@ -10,38 +10,50 @@ def emulated(file: str, test: str) -> In:
     return In("kernels: AMX", file, tests, (), ("avx512vnni", "cc"))
 
 
-LINEAR = "test_linear and (Q4_0 or Q4_1 or Q6_K or IQ2_S or Q8_0)"
+FUSED = "what_gates_wrote"
+LINEAR = "(test_linear or test_panels) and (Q4_0 or Q4_1 or Q6_K or IQ2_S or Q8_0)"
 
 MUTANTS: list[Mutant] = [
     *emulated("native/kernels/tiles.inc.h", LINEAR)(
-        ("tiles_unpack", "(rows + 15) / 16 * 16", "rows / 16 * 16",
-         "rows of a tile that is not full left as they were"),
-        ("tiles_unpack", "p->w[r] + 32 * g + 16 * h", "p->w[r] + 32 * g", "first half for both"),
-        ("tiles_unpack", "v_set(s[h * f.halves])", "v_set(s[0])", "first scale for both halves"),
+        ("tiles_unpack", "[p->r % 16]", "[0]", "all rows in the first"),
+        ("tiles_unpack", "(p->k0 / 32 + p->g)", "p->g", "first blocks of a row for all panels"),
+        ("tiles_unpack", "2 * j + h : j", "2 * j : j", "first scale for both halves"),
         ("tiles_unpack", "if (f.mins) x[h]", "if (f.mins && h) x[h]", "min of the first half lost"),
-        ("tiles_unpack", "(f.halves ? 2 * g : g), *m", "g, *m", "scales of halves taken for those of groups"),
+        ("tiles_unpack", "if (j == 0) float_scales", "if (p->g == 0) float_scales", "scales of a row's first block"),
         ("tiles_micro", "t_zero(2)", "(void)0", "sums of the second rows not begun"),
         ("tiles_micro", "t_load(1, c + 16, row)", "t_load(1, c, row)",
          "sums of the first tokens for the second"),
-        ("tiles_micro", "t_load(7, x + block + k * TILE_WORDS, 64)", "t_load(7, x + k * TILE_WORDS, 64)",
-         "first tokens for both blocks"),
-        ("tiles_micro", "t_load(5, p->w[1][k], 64)", "t_load(5, p->w[0][k], 64)", "first rows for both"),
+        ("tiles_micro", "t_pass(7, x + block, 64)", "t_pass(7, x, 64)", "first tokens for both blocks"),
+        ("tiles_micro", "t_load(5, w[1][k], 64)", "t_load(5, w[0][k], 64)", "first rows for both"),
         ("tiles_micro", "t_store(3, c + 16 * to + 16, row)", "t_store(3, c + 16 * to, row)",
          "last tile in place of the third"),
-        ("tiles_block", "+ 16 * k0", "", "first activations for all"),
-        ("tiles_block", "memcpy(p->part[r], c + r * to, (size_t)count * 4)", "(void)0",
+        ("tiles_block", "+ 16 * p->k0", "", "first activations for all"),
+        ("tiles_block", "memcpy(part[r], c + r * to, (size_t)count * 4)", "(void)0",
          "tiles that are not full: sums so far lost"),
-        ("tiles_block", "memcpy(c + r * to, p->part[r], (size_t)count * 4)",
-         "memcpy(c + r * to, p->part[r], 4)",
+        ("tiles_block", "memcpy(c + r * to, part[r], (size_t)count * 4)", "memcpy(c + r * to, part[r], 4)",
          "tiles that are not full: only the first token"),
-        ("tiles_linear", "to - t < 32 ? to - t : 32", "32", "tokens past the last"),
-        ("tiles_linear", "tiles_unpack(f, w, row,", "tiles_unpack(f, w, row0,", "first rows for all"),
-        ("tiles_pack", "+ t % 16", "", "all tokens in the first lane"),
+        ("tiles_width", "(cols / parts + span - 1) / span * span", "cols / parts", "a width that cuts blocks"),
+        ("tiles_linear", "(i + 1) % panels", "0", "first rows for all"),
+        ("tiles_linear", "room->w[(i + 1) & 1]", "room->w[0]", "the panel at hand written over"),
+        ("tiles_linear", "all + steps - 1) / steps", "all) / steps", "the next panel's last groups not unpacked"),
+        ("tiles_linear", "end - t < 32 ? end - t : 32", "32", "tokens past the last"),
+        ("tiles_pack", "+ t0 % 16", "", "tokens from the first lane on"),
+        ("tiles_pack", "i < t1 - t0 ?", "i < 1 ?", "only the first token"),
+    ),
+    *emulated("native/kernels/tiles.inc.h", FUSED)(
+        ("tiles_pack_outputs", "(k - k0) * tokens + t,", "(k - k0) * tokens,", "the first tokens for all blocks"),
+        ("tiles_pack_outputs", "a->width + k0)", "a->width)", "all columns in place of the first"),
+        ("tiles_pack_outputs", "v_load_part(y, left)", "v_load_part(x, left)",
+         "of a block that is not full each first number twice"),
+        ("tiles_pack_outputs", "v_load(y)", "v_load(x)", "each first number twice"),
+    ),
+    *emulated("native/simd/amx.h", FUSED)(
+        ("t_join", "_mm512_set1_epi32(16 << 16)", "_mm512_set1_epi32(0)", "each first number twice"),
     ),
     *emulated("native/simd/amx.h", LINEAR)(
-        ("t_floats", "_mm512_set1_epi32(offset)", "_mm512_set1_epi32(0 * offset)", "offset kept"),
+        ("t_floats", "half ?", "0 ?", "first half for both"),
         ("t_store_bf16", "(second, first)", "(first, second)", "halves swapped"),
-        ("t_activations", "v_load(x + 16), v_load(x)", "v_load(x), v_load(x + 16)", "halves swapped"),
+        ("t_pairs", "v_load(x + 16), v_load(x)", "v_load(x), v_load(x + 16)", "halves swapped"),
     ),
     *emulated("native/kernels/peak.inc.h", "test_peak")(
         ("peak_tiles", "EXACT = 1 << 19", "EXACT = 1 << 24", "sums that a float32 cannot hold"),

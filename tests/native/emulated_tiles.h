@@ -21,5 +21,6 @@ EQ_INLINE void t_dot_(int c, int a, int b) {
 }
 #define t_zero(t) t_zero_(t)
 #define t_load(t, p, stride) t_load_(t, p, stride)
+#define t_pass(t, p, stride) t_load_(t, p, stride)
 #define t_store(t, p, stride) t_store_(t, p, stride)
 #define t_dot(c, a, b) t_dot_(c, a, b)
