@@ -9,20 +9,34 @@
 
 enum { TILES_PANEL = 32, TILE_WORDS = 512 }; /* weight rows of a panel; bf16 numbers of a tile */
 
-typedef uint16_t tiles_weights[TILES_PANEL / 16][EQ_KC / 32][16][32];
+typedef uint16_t tiles_rows[EQ_KC / 32][16][32]; /* 16 rows of weights, tile after tile */
 typedef struct {
-    tiles_weights w[2];          /* the panel at hand and the next one, in turn */
+    tiles_rows w[2][TILES_PANEL / 16]; /* the panel at hand and the next one, in turn */
     float part[TILES_PANEL][32]; /* outputs of tiles that are not full */
     float s[16], m[16];          /* of the block that is being unpacked */
 } eq_tiles;
 _Static_assert(sizeof(eq_tiles) <= EQ_LINEAR_SCRATCH, "room of a thread for a linear kernel");
 
-/* Weights [row, row + rows) x [k0, k1), rows 0 behind the last panel, in groups of 32; group g of row r is unpacked next. */
+/* Weights of rows [row, row + rows), from column k0 on some groups of 32; group g of row r is unpacked next. */
 typedef struct {
-    int64_t row, k0, k1;
+    int64_t row, k0;
     int rows, groups, r, g;
-    uint16_t (*to)[EQ_KC / 32][16][32];
+    tiles_rows *to;
 } tiles_panel;
+
+/* Columns of a panel: parts of a row of one length, up to EQ_KC, that hold whole blocks. */
+EQ_INLINE int64_t tiles_width(const eq_layout f, int64_t cols) {
+    const int64_t parts = (cols + EQ_KC - 1) / EQ_KC, span = 32 * f.groups;
+    return (cols / parts + span - 1) / span * span;
+}
+
+/* Panel i of `panels` for each part of rows [row0, row1); behind the last one, a panel without rows. */
+EQ_INLINE tiles_panel tiles_nth(int64_t i, int64_t panels, int64_t row0, int64_t row1, int64_t width, int64_t cols, eq_tiles *room) {
+    const int64_t row = row0 + i % panels * TILES_PANEL, k0 = i / panels * width;
+    if (k0 >= cols) return (tiles_panel){0};
+    return (tiles_panel){.row = row, .k0 = k0, .rows = (int)(row1 - row < TILES_PANEL ? row1 - row : TILES_PANEL),
+                         .groups = (int)(cols - k0 < width ? cols - k0 : width) / 32, .to = room->w[i & 1]};
+}
 
 /* Unpacks `count` groups, or those that are left. Rows of a tile behind the panel's stay what they are: their outputs are
  * not looked at. */
@@ -55,9 +69,8 @@ typedef struct {
 
 /* c [16 * down][to] = c, or 0 if `first`, + down x across tiles of products over `steps` times 32 weights; x: activations
  * of a block from the panel's first k on, `block` numbers before those of the next. */
-EQ_INLINE void tiles_micro(const eq_layout f, const eq_tensor *weight, uint16_t (*w)[EQ_KC / 32][16][32], const int down,
-                           const int across, int64_t steps, const uint16_t *x, int64_t block, float *c, int64_t to, int first,
-                           const tiles_aside *a) {
+EQ_INLINE void tiles_micro(const eq_layout f, const eq_tensor *weight, tiles_rows *w, const int down, const int across,
+                           int64_t steps, const uint16_t *x, int64_t block, float *c, int64_t to, int first, const tiles_aside *a) {
     const int64_t row = 4 * to;
     t_written();
     if (first) {
@@ -108,12 +121,6 @@ EQ_INLINE void tiles_block(const eq_layout f, const eq_tensor *w, const tiles_pa
     for (int r = 0; r < p->rows && !whole; r++) memcpy(c + r * to, part[r], (size_t)count * 4);
 }
 
-/* Weights of a row that a panel takes: parts of one length, up to EQ_KC, that hold whole blocks. */
-EQ_INLINE int64_t tiles_width(const eq_layout f, int64_t cols) {
-    const int64_t parts = (cols + EQ_KC - 1) / EQ_KC, span = 32 * f.groups;
-    return (cols / parts + span - 1) / span * span;
-}
-
 EQ_INLINE void tiles_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile,
                             void *scratch) {
     enum { TURN = 1024 }; /* tokens that meet a panel before the next one is unpacked */
@@ -122,24 +129,21 @@ EQ_INLINE void tiles_linear(const eq_layout f, const eq_tensor *w, const eq_act 
     t_begin();
     for (int64_t turn = 0; turn < to; turn += TURN) {
         const int64_t end = to < turn + TURN ? to : turn + TURN, blocks = (end - turn + 31) / 32;
-        const int64_t count = panels * ((w->cols + width - 1) / width);
-        tiles_panel p = {0}, next;
-        for (int64_t i = -1; i < count; i++, p = next) { /* panel i is multiplied while the next one is unpacked */
-            const int64_t row = row0 + (i + 1) % panels * TILES_PANEL, k0 = (i + 1) / panels * width;
-            next = (tiles_panel){.row = row, .k0 = k0, .k1 = k0 + width < w->cols ? k0 + width : w->cols, .to = room->w[(i + 1) & 1]};
-            next.groups = (int)(next.k1 - k0) / 32;
-            if (i + 1 < count) next.rows = (int)(row1 - row < TILES_PANEL ? row1 - row : TILES_PANEL);
-            const int all = next.rows * next.groups;
-            if (i < 0) {
-                tiles_unpack(f, w, &next, all, room->s, room->m);
-                continue;
-            }
-            const int64_t later = p.k1 < w->cols ? p.k1 : 0, steps = blocks * p.groups;
+        tiles_panel p = tiles_nth(0, panels, row0, row1, width, w->cols, room), next;
+        tiles_unpack(f, w, &p, p.rows * p.groups, room->s, room->m);
+        for (int64_t i = 0; p.rows; i++, p = next) {
+            next = tiles_nth(i + 1, panels, row0, row1, width, w->cols, room);
+            const int64_t k1 = p.k0 + 32 * p.groups, later = k1 < w->cols ? k1 : 0, steps = blocks * p.groups;
             tiles_aside aside = {.next = &next, .s = room->s, .m = room->m, .ahead = 16 * (later - p.k0)};
-            aside.groups = (int)((all + steps - 1) / steps);
-            if (later != p.k0) aside.line = (int)(16 * (i % panels) / panels), aside.lines = (int)(16 * (i % panels + 1) / panels);
-            for (int64_t t = turn; t < end; t += 32)
-                tiles_block(f, w, &p, a, t, (int)(end - t < 32 ? end - t : 32), tile + (p.row - row0) * to + t, to, room->part, &aside);
+            aside.groups = (int)((next.rows * next.groups + steps - 1) / steps);
+            if (later != p.k0) { /* each panel of a part asks for its share of the later one */
+                aside.line = (int)(16 * (i % panels) / panels);
+                aside.lines = (int)(16 * (i % panels + 1) / panels);
+            }
+            for (int64_t t = turn; t < end; t += 32) {
+                const int count = (int)(end - t < 32 ? end - t : 32);
+                tiles_block(f, w, &p, a, t, count, tile + (p.row - row0) * to + t, to, room->part, &aside);
+            }
         }
     }
     t_end();

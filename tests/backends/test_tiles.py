@@ -1,7 +1,7 @@
 """The variant with tiles (AMX) on processors without them: its program with tiles made of AVX-512 BF16.
 
-Every test of test_native_ops runs here again. Left out, with the reason, where the processor lacks AVX-512 BF16 or
-the compiler AMX; where there are tiles, the other tests use the real ones.
+Every test of test_native_ops runs here again, and of test_few_tokens those with gates. Left out, with the reason,
+where the processor lacks AVX-512 BF16 or the compiler AMX; where there are tiles, the other tests use the real ones.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgeq.program import Builder
 from native.toolchain import NoCompiler, find_compiler
-from tests.backends import test_native_ops
+from tests.backends import test_few_tokens, test_native_ops
 from tests.backends.single import near, program, run, wanted
-from tests.backends.test_few_tokens import gate_weights, gates, pairs_fit
 from tests.backends.test_native_ops import batch, linear
 from tests.blocks import filled
 from tests.native.driver import Driver, build, name
 
 globals().update({k: t for k, t in vars(test_native_ops).items() if k.startswith("test_")})
+globals().update({k: t for k, t in vars(test_few_tokens).items() if k.startswith("test_") and "gates" in k})
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +46,6 @@ def test_panels_of_few_rows_and_more_tokens_than_one_turn(fmt: str, isa: Driver)
         made = program(lambda b, r=rows, c=cols: linear(b, r, c))
         found = run(made, weights, [x], batch(tokens), isa=isa, chunk=tokens, context=tokens)[0]
         near(found, wanted(made, weights, [x], batch(tokens), isa, chunk=tokens, context=tokens)[0], 2e-6)
-
-
-def test_a_linear_reads_what_gates_wrote(isa: Driver) -> None:
-    """Rounded from the gates' outputs as they lie, or from rows that somebody else reads too: the same bits."""
-
-    def unseen(b: Builder) -> tuple[list[int], list[int]]:
-        inputs, outs = gates(b)
-        return inputs, outs[1::2]
-
-    rng = np.random.default_rng(15)
-    for fmt, tokens in (("Q6_K", 33), ("Q4_0", 48)):
-        weights, x = gate_weights(rng, fmt), rng.standard_normal((tokens, 64)).astype(np.float32)
-        right = run(program(gates), weights, [x], batch(tokens), isa=isa)
-        pairs_fit(right, weights, isa)
-        found = run(program(unseen), weights, [x], batch(tokens), isa=isa)
-        assert all(np.array_equal(a, b) for a, b in zip(found, right[1::2], strict=True))
 
 
 def test_peak_products_are_counted(isa: Driver) -> None:

@@ -10,7 +10,7 @@ def emulated(file: str, test: str) -> In:
     return In("kernels: AMX", file, tests, (), ("avx512vnni", "cc"))
 
 
-FUSED = "what_gates_wrote"
+FUSED = "what_gates_wrote or floats_of_gates"
 LINEAR = "(test_linear or test_panels) and (Q4_0 or Q4_1 or Q6_K or IQ2_S or Q8_0)"
 
 MUTANTS: list[Mutant] = [
@@ -33,9 +33,10 @@ MUTANTS: list[Mutant] = [
         ("tiles_block", "memcpy(c + r * to, part[r], (size_t)count * 4)", "memcpy(c + r * to, part[r], 4)",
          "tiles that are not full: only the first token"),
         ("tiles_width", "(cols / parts + span - 1) / span * span", "cols / parts", "a width that cuts blocks"),
-        ("tiles_linear", "(i + 1) % panels", "0", "first rows for all"),
-        ("tiles_linear", "room->w[(i + 1) & 1]", "room->w[0]", "the panel at hand written over"),
-        ("tiles_linear", "all + steps - 1) / steps", "all) / steps", "the next panel's last groups not unpacked"),
+        ("tiles_nth", "i % panels * TILES_PANEL", "0", "first rows for all"),
+        ("tiles_nth", "room->w[i & 1]", "room->w[0]", "the panel at hand written over"),
+        ("tiles_linear", "next.groups + steps - 1) / steps", "next.groups) / steps",
+         "the next panel's last groups not unpacked"),
         ("tiles_linear", "end - t < 32 ? end - t : 32", "32", "tokens past the last"),
         ("tiles_pack", "+ t0 % 16", "", "tokens from the first lane on"),
         ("tiles_pack", "i < t1 - t0 ?", "i < 1 ?", "only the first token"),
