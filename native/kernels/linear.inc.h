@@ -12,12 +12,14 @@ typedef scales256 (*eq_scales256_fn)(const uint8_t *block);
 typedef w32 (*eq_values_fn)(const uint8_t *block, int j);
 #ifdef EQ_PLANES
 typedef b128 (*eq_part_fn)(const uint8_t *block, int part);
+typedef b128 (*eq_pair_fn)(const uint8_t *a, const uint8_t *b);
 typedef s128 (*eq_heads_fn)(const uint8_t *const *blocks, int groups);
+typedef s128 (*eq_heads2_fn)(const uint8_t *const *blocks);
 typedef b256 (*eq_block_scales_fn)(const uint8_t *const *blocks);
 typedef float (*eq_codes_fn)(const uint8_t *block, codes256 *c, __m128i *scales);
 typedef b128 (*eq_vectors_fn)(const codes256 *c, int half);
 #else
-typedef void *eq_part_fn, *eq_heads_fn, *eq_block_scales_fn, *eq_codes_fn, *eq_vectors_fn;
+typedef void *eq_part_fn, *eq_pair_fn, *eq_heads_fn, *eq_heads2_fn, *eq_block_scales_fn, *eq_codes_fn, *eq_vectors_fn;
 #endif
 
 typedef struct { /* a format, known when the kernel is compiled */
@@ -31,7 +33,9 @@ typedef struct { /* a format, known when the kernel is compiled */
     eq_scales256_fn scales256; /* or of 256 */
     eq_values_fn values;
     eq_part_fn part;          /* where the vocabulary has EQ_PLANES: weights of four groups, or of half a block of 256, */
+    eq_pair_fn pair;          /* of two groups that end either of two rows; */
     eq_heads_fn heads;        /* scales of four groups of four rows, */
+    eq_heads2_fn heads2;      /* of two that end these, */
     eq_block_scales_fn block; /* or of a block of 256 of each; */
     eq_codes_fn codes;        /* or what codebooks say of a block of 256, and its scales, */
     eq_vectors_fn vectors;    /* and weights of half of it */
@@ -274,17 +278,18 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
 
 #ifdef EQ_PLANES
 #define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, name##_part, name##_heads, NULL, NULL, NULL}
+    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, name##_part, name##_pair, name##_heads, \
+     name##_heads2, NULL, NULL, NULL}
 #define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, name##_part, NULL, name##_block, NULL, NULL}
+    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, name##_part, NULL, NULL, NULL, name##_block, NULL, NULL}
 #define EQ_BOOK(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, name##_codes, name##_vectors}
+    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, NULL, NULL, name##_codes, name##_vectors}
 #define rows_linear planes_linear
 #else
 #define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, NULL, NULL, NULL, NULL, NULL}
+    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 #define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, NULL, NULL}
+    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 #define EQ_BOOK EQ_LONG
 EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
     batches(f.groups < 8 || f.bits == 8 ? quads_block : blocks_block, f, w, a, row0, row1, tile);

@@ -5,12 +5,14 @@
 _Static_assert(EQ_QUAD_BYTES <= EQ_QUADS_ROOM, "activations of four groups have to fit their place");
 
 /* What four rows' sums of part h of the groups add to a token's. */
-EQ_INLINE vf meet_sums(const eq_layout f, const __m512i *sums, const int h, const s128 *scale, const int8_t *record, vf acc) {
+EQ_INLINE vf meet_sum(const eq_layout f, __m512i sum, const int h, const s128 *scale, const int8_t *record, vf acc) {
     const int part = 64 * (f.halves ? h : 2);
-    __m512i sum = q_four_rows(sums[0], sums[1], sums[2], sums[3]);
     if (f.offset) sum = q_less(sum, x_ints(record, X_INTS + part), f.offset);
     acc = v_fma(i_float(sum), v_mul(scale->s[h], x_floats(record, X_SCALE)), acc);
     return f.mins ? v_fma(scale->m[h], x_floats(record, X_SUMS + part), acc) : acc;
+}
+EQ_INLINE vf meet_sums(const eq_layout f, const __m512i *sums, const int h, const s128 *scale, const int8_t *record, vf acc) {
+    return meet_sum(f, q_four_rows(sums[0], sums[1], sums[2], sums[3]), h, scale, record, acc);
 }
 
 typedef struct { /* a block of 256 of four rows */
@@ -67,38 +69,59 @@ EQ_INLINE void meet_step(const eq_layout f, const uint8_t *const *b, const int h
     }
 }
 
-/* Four rows, or what there is of them, with `count` tokens from `first`. */
-EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row, int rows, int first, const int count,
-                    float *tile) {
+/* Two groups where rows end that have more: those of two rows fill a vector. The same numbers as in a step of their own. */
+EQ_INLINE void meet_ends(const eq_layout f, const uint8_t *const *b, const int8_t *const *x, int64_t at, const int count, vf *acc) {
+    b128 w[2];
+    for (int i = 0; i < 2; i++) {
+        w[i] = f.pair(b[2 * i], b[2 * i + 1]);
+        EQ_HOLD(w[i].first);
+        EQ_HOLD(w[i].last);
+    }
+    s128 scale = f.heads2(b);
+    for (int t = 0; t < count; t++) {
+        const int8_t *record = x[t] + at;
+        acc[t] = meet_sum(f, q_two_pairs(q_sums_beside(w[0], record), q_sums_beside(w[1], record)), 0, &scale, record, acc[t]);
+    }
+}
+
+/* All rows, four at a time, with up to `count` tokens; in place of missing ones the last. */
+EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, const int count, float *tile) {
     const int64_t groups = a->width / 32, stride = groups / f.groups * f.block_bytes;
     const int64_t bytes = 4 * f.block_bytes / f.groups; /* of a step and row */
-    const uint8_t *data = (const uint8_t *)w->data + row * stride, *ahead = data + eq_ahead(stride), *b[4];
+    const int64_t soon = eq_ahead(stride), last = groups / 4 * EQ_QUAD_BYTES;
+    const int tokens = a->tokens;
+    const uint8_t *data = (const uint8_t *)w->data + row0 * stride, *b[4];
     const int8_t *x[EQ_MEET];
-    vf acc[EQ_MEET];
-    for (int r = 0; r < 4; r++) b[r] = data + (r < rows ? r : rows - 1) * stride;
-    for (int t = 0; t < count; t++) x[t] = quad_record(a, token(a, first + t), 0), acc[t] = v_zero();
-    for (int64_t s = 0; s < groups / 4;) {
-        const int64_t step = f.groups < 8 ? bytes : f.block_bytes;
-        eq_ask(ahead + 4 * s * bytes, 4 * step);
-        if (f.groups < 8) {
-            meet_step(f, b, 0, 4, NULL, x, s * EQ_QUAD_BYTES, count, acc);
-            s++;
-        } else {
-            eq_meeting m;
-            meet_block(f, b, &m);
-            meet_step(f, b, 0, 4, &m, x, s * EQ_QUAD_BYTES, count, acc);
-            meet_step(f, b, 1, 4, &m, x, s * EQ_QUAD_BYTES + EQ_QUAD_BYTES, count, acc);
-            s += 2;
+    for (int t = 0; t < count; t++) x[t] = quad_record(a, token(a, t), 0);
+    for (int64_t left = row1 - row0; left > 0; left -= 4, data += 4 * stride, tile += 4 * tokens) {
+        const int rows = left < 4 ? (int)left : 4;
+        vf acc[EQ_MEET];
+        for (int r = 0; r < 4; r++) b[r] = data + (r < rows ? r : rows - 1) * stride;
+        for (int t = 0; t < count; t++) acc[t] = v_zero();
+        for (int64_t s = 0; s < groups / 4;) {
+            const int64_t step = f.groups < 8 ? bytes : f.block_bytes;
+            eq_ask(data + soon + 4 * s * bytes, 4 * step);
+            if (f.groups < 8) {
+                meet_step(f, b, 0, 4, NULL, x, s * EQ_QUAD_BYTES, count, acc);
+                s++;
+            } else {
+                eq_meeting m;
+                meet_block(f, b, &m);
+                meet_step(f, b, 0, 4, &m, x, s * EQ_QUAD_BYTES, count, acc);
+                meet_step(f, b, 1, 4, &m, x, s * EQ_QUAD_BYTES + EQ_QUAD_BYTES, count, acc);
+                s += 2;
+            }
+            for (int r = 0; r < 4; r++) b[r] += step;
         }
-        for (int r = 0; r < 4; r++) b[r] += step;
+        if (f.groups == 1 && groups % 4 == 1) meet_step(f, b, 0, 1, NULL, x, last, count, acc);
+        else if (f.pair && groups % 4 == 2 && groups > 4) meet_ends(f, b, x, last, count, acc);
+        else if (f.groups < 4 && groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
+        else if (f.groups == 1 && groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
+        if (count == 4 && tokens == 4) v_store_rows4(acc, rows, tile, 4);
+        else if (count == 1 && rows == 4) _mm_storeu_ps(tile, v_rows(acc[0]));
+        else
+            for (int t = 0; t < count && t < tokens; t++) v_store_rows(acc[t], rows, tile + t, tokens);
     }
-    const int64_t last = groups / 4 * EQ_QUAD_BYTES;
-    if (f.groups == 1 && groups % 4 == 1) meet_step(f, b, 0, 1, NULL, x, last, count, acc);
-    else if (f.groups < 4 && groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
-    else if (f.groups == 1 && groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
-    const int whole = count == 4 && first + 4 <= a->tokens;
-    if (whole) v_store_rows4(acc, rows, tile + first, a->tokens);
-    for (int t = 0; t < count && !whole; t++) v_store_rows(acc[t], rows, tile + token(a, first + t), a->tokens);
 }
 
 #include "kernels/batch.inc.h"
@@ -108,16 +131,9 @@ EQ_INLINE void planes_linear(const eq_layout f, const eq_tensor *w, const eq_act
         batch_linear(f, w, a, row0, row1, tile);
         return;
     }
-    for (int64_t row = row0; row < row1; row += 4) {
-        const int rows = (int)(row1 - row < 4 ? row1 - row : 4);
-        float *out = tile + (row - row0) * a->tokens;
-        for (int t = 0; t < a->tokens;) {
-            const int left = a->tokens - t;
-            if (left > 2) meet(f, w, a, row, rows, t, 4, out), t += 4;
-            else if (left > 1) meet(f, w, a, row, rows, t, 2, out), t += 2;
-            else meet(f, w, a, row, rows, t, 1, out), t += 1;
-        }
-    }
+    if (a->tokens > 2) meet(f, w, a, row0, row1, 4, tile);
+    else if (a->tokens == 2) meet(f, w, a, row0, row1, 2, tile);
+    else meet(f, w, a, row0, row1, 1, tile);
 }
 
 #include "kernels/parts.inc.h"

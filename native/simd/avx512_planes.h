@@ -69,6 +69,24 @@ EQ_INLINE __m512i q_four_rows(__m512i a, __m512i b, __m512i c, __m512i d) { /* a
     __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
+/* Two groups of two rows: the first row's in the first two lanes. */
+EQ_INLINE b128 q_beside(b128 a, b128 b) {
+    return (b128){_mm512_shuffle_i64x2(a.first, b.first, 0x44), _mm512_shuffle_i64x2(a.last, b.last, 0x44)};
+}
+EQ_INLINE __m512i q_twice(const int8_t *x) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)x)); }
+EQ_INLINE __m512i q_sums_beside(b128 w, const int8_t *record) {
+    __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w.first, q_twice(record + X_HIGH));
+    sum = _mm512_slli_epi32(_mm512_dpbusd_epi32(sum, w.last, q_twice(record + X_HIGH + 64)), 8);
+    sum = _mm512_dpbusd_epi32(sum, w.first, q_twice(record + X_LOW));
+    return _mm512_dpbusd_epi32(sum, w.last, q_twice(record + X_LOW + 64));
+}
+/* What q_four_rows gives, of rows a, b and c, d that lie so; for groups that are missing, sums that meet activations of 0. */
+EQ_INLINE __m512i q_two_pairs(__m512i ab, __m512i cd) {
+    const __m512i turn = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 13, 5, 12, 4, 9, 1, 8, 0);
+    __m512i x = _mm512_add_epi32(_mm512_unpacklo_epi32(ab, cd), _mm512_unpackhi_epi32(ab, cd));
+    x = _mm512_add_epi32(x, _mm512_shuffle_epi32(x, _MM_PERM_BADC)); /* in the lanes: a and c, a and c, b and d, b and d */
+    return _mm512_permutexvar_epi32(turn, x);
+}
 EQ_INLINE __m512i q_less(__m512i sums, __m512i of, const int offset) { /* what an offset of the weights has added */
     return _mm512_sub_epi32(sums, _mm512_mullo_epi32(of, _mm512_set1_epi32(offset)));
 }
@@ -152,31 +170,42 @@ EQ_INLINE void q_begin(const uint8_t *p, int bytes, int second, int whole, __m51
     __mmask32 a = words < 32 ? (1u << words) - 1 : ~0u, b = more <= 0 ? 0 : more < 32 ? (1u << more) - 1 : ~0u;
     ends[0] = _mm512_maskz_loadu_epi16(a, p), ends[1] = _mm512_maskz_loadu_epi16(b, p + second);
 }
+EQ_INLINE __m512i q_from(const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d) { /* 16 bytes of each */
+    __m512i x = q_each(a);
+    x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)b));
+    x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)c));
+    return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)d));
+}
 EQ_INLINE __m512i q_gather(const uint8_t *p, int64_t bytes, int blocks) { /* 16 bytes of each; for a missing one the last's */
     int64_t b = blocks > 1 ? bytes : 0, c = blocks > 2 ? 2 * bytes : b, d = blocks > 3 ? 3 * bytes : c;
-    __m512i x = q_each(p);
-    x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)(p + b)));
-    x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)(p + c)));
-    return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)(p + d)));
+    return q_from(p, p + b, p + c, p + d);
+}
+/* Two blocks at the end of each of two rows, with what lies before them up to 64 bytes a row; of more, the first 64 */
+EQ_INLINE void q_begin_beside(const uint8_t *a, const uint8_t *b, int bytes, __m512i *ends) {
+    const int before = bytes < 32 ? 64 - 2 * bytes : 0;
+    ends[0] = _mm512_loadu_si512(a - before), ends[1] = _mm512_loadu_si512(b - before);
 }
 /* Scales, and what follows them: `words` says where they are in a row's ends, once for each row. */
+EQ_INLINE s128 q_heads_of(__m512i halves, int mins) {
+    vf s = _mm512_cvtph_ps(_mm512_castsi512_si256(halves)), m = mins ? _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)) : v_zero();
+    return (s128){{s, s}, {m, m}};
+}
 EQ_INLINE s128 q_heads(__m512i (*ends)[2], const uint16_t *words, int mins) {
     const __m512i at = _mm512_loadu_si512(words);
     __m512i x[4];
     for (int r = 0; r < 4; r++) x[r] = _mm512_maskz_permutex2var_epi16(0x11111111u << r, ends[r][0], at, ends[r][1]);
-    __m512i all = _mm512_or_si512(_mm512_ternarylogic_epi64(x[0], x[1], x[2], 0xFE), x[3]);
-    vf s = _mm512_cvtph_ps(_mm512_castsi512_si256(all)), m = mins ? _mm512_cvtph_ps(_mm512_extracti64x4_epi64(all, 1)) : v_zero();
-    return (s128){{s, s}, {m, m}};
+    return q_heads_of(_mm512_or_si512(_mm512_ternarylogic_epi64(x[0], x[1], x[2], 0xFE), x[3]), mins);
+}
+/* The same of two blocks of rows two by two: words of the first and of the other row in turn, groups that are missing have 0. */
+EQ_INLINE s128 q_heads_beside(__m512i (*ends)[2], const uint16_t *words, int mins) {
+    const __m512i at = _mm512_loadu_si512(words);
+    __m512i ab = _mm512_maskz_permutex2var_epi16(0x00330033, ends[0][0], at, ends[0][1]);
+    return q_heads_of(_mm512_or_si512(ab, _mm512_maskz_permutex2var_epi16(0x00CC00CC, ends[1][0], at, ends[1][1])), mins);
 }
 
 /* --- blocks of 256 ---------------------------------------------------------------------------------------------------- */
 
-EQ_INLINE __m512i q_rows(const uint8_t *const *b, int at) { /* 16 bytes of each row */
-    __m512i x = q_each(b[0] + at);
-    x = _mm512_mask_broadcast_i32x4(x, 0x00F0, _mm_loadu_si128((const __m128i *)(b[1] + at)));
-    x = _mm512_mask_broadcast_i32x4(x, 0x0F00, _mm_loadu_si128((const __m128i *)(b[2] + at)));
-    return _mm512_mask_broadcast_i32x4(x, 0xF000, _mm_loadu_si128((const __m128i *)(b[3] + at)));
-}
+EQ_INLINE __m512i q_rows(const uint8_t *const *b, int at) { return q_from(b[0] + at, b[1] + at, b[2] + at, b[3] + at); }
 EQ_INLINE __m512i q_lanes4(__m128i a, __m128i b, __m128i c, __m128i d) {
     __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
     __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(c), d, 1);

@@ -30,7 +30,7 @@ def test_any_number_of_blocks_in_rows_that_end_where_memory_does(fmt: str, by: B
     """Nothing behind the last block may be read."""
     rng = np.random.default_rng(60)
     for blocks in range(1, 10):
-        for rows, tokens in ((1, 1), (7, 7), (5, 20)):
+        for rows, tokens in ((1, 1), (7, 1), (6, 3), (7, 7), (5, 20)):
             x = rng.standard_normal((tokens, 32 * blocks)).astype(np.float32)
             weights = filled(rng, [("w", (rows, 32 * blocks)), ("b", (rows,))], {}, fmt, 1.0)
             weights["w"] = fenced(weights["w"])
@@ -42,7 +42,7 @@ def test_any_number_of_blocks_in_rows_that_end_where_memory_does(fmt: str, by: B
 def test_rows_of_larger_blocks_that_end_where_memory_does(fmt: str, by: By) -> None:
     rng = np.random.default_rng(61)
     cols = 3 * quants.FORMATS[fmt].block
-    for rows, tokens in ((1, 1), (5, 7), (3, 20)):
+    for rows, tokens in ((1, 1), (6, 2), (5, 7), (3, 20)):
         x = rng.standard_normal((tokens, cols)).astype(np.float32)
         weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
         weights["w"] = fenced(weights["w"])
