@@ -73,7 +73,7 @@ EQ_BITS2(q5_1_bits2, 24, 4);
     EQ_INLINE s128 name##_heads(const uint8_t *const *b, int blocks) {                                                   \
         __m512i ends[4][2];                                                                                              \
         for (int r = 0; r < 4; r++) name##_begin(b[r], blocks, ends[r]);                                                 \
-        return q_heads(ends, name##_words, mins);                                                                        \
+        return q_heads(ends, name##_words, 3 * bytes + (mins ? 4 : 2) <= 64, mins);                                      \
     }                                                                                                                    \
     EQ_INLINE s128 name##_heads2(const uint8_t *const *b) {                                                              \
         __m512i ends[2][2];                                                                                              \

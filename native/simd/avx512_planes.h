@@ -185,14 +185,19 @@ EQ_INLINE void q_begin_beside(const uint8_t *a, const uint8_t *b, int bytes, __m
     const int before = bytes < 32 ? 64 - 2 * bytes : 0;
     ends[0] = _mm512_loadu_si512(a - before), ends[1] = _mm512_loadu_si512(b - before);
 }
-/* Scales, and what follows them: `words` says where they are in a row's ends, once for each row. */
+/* Scales, and what follows them: `words` says where, once for each row; near: in the first 64 bytes of a row. */
 EQ_INLINE s128 q_heads_of(__m512i halves, int mins) {
     vf s = _mm512_cvtph_ps(_mm512_castsi512_si256(halves)), m = mins ? _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)) : v_zero();
     return (s128){{s, s}, {m, m}};
 }
-EQ_INLINE s128 q_heads(__m512i (*ends)[2], const uint16_t *words, int mins) {
+EQ_INLINE s128 q_heads(__m512i (*ends)[2], const uint16_t *words, int near, int mins) {
     const __m512i at = _mm512_loadu_si512(words);
     __m512i x[4];
+    if (near) {
+        x[0] = _mm512_permutexvar_epi16(at, ends[0][0]);
+        for (int r = 1; r < 4; r++) x[0] = _mm512_mask_permutexvar_epi16(x[0], 0x11111111u << r, at, ends[r][0]);
+        return q_heads_of(x[0], mins);
+    }
     for (int r = 0; r < 4; r++) x[r] = _mm512_maskz_permutex2var_epi16(0x11111111u << r, ends[r][0], at, ends[r][1]);
     return q_heads_of(_mm512_or_si512(_mm512_ternarylogic_epi64(x[0], x[1], x[2], 0xFE), x[3]), mins);
 }
