@@ -277,19 +277,21 @@ static void quantize(const eq_act *a, int64_t t0, int64_t t1, int64_t k0, int64_
     X(iq1_m, 8, 56, 1, 0, 9, 5, iq1_m_scales)
 
 #ifdef EQ_PLANES
-#define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, name##_part, name##_pair, name##_heads, \
-     name##_heads2, NULL, NULL, NULL}
-#define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, name##_part, NULL, NULL, NULL, name##_block, NULL, NULL}
-#define EQ_BOOK(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, NULL, NULL, name##_codes, name##_vectors}
+#define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, numbers)                            \
+    {groups, bytes, halves, mins, offset, bits, .scales = numbers, .values = name##_values,           \
+     .part = name##_part, .pair = name##_pair, .heads = name##_heads, .heads2 = name##_heads2}
+#define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, numbers)                             \
+    {groups, bytes, halves, mins, offset, bits, .scales256 = numbers, .values = name##_values,        \
+     .part = name##_part, .block = name##_block}
+#define EQ_BOOK(name, groups, bytes, halves, mins, offset, bits, numbers)                             \
+    {groups, bytes, halves, mins, offset, bits, .scales256 = numbers, .values = name##_values,        \
+     .codes = name##_codes, .vectors = name##_vectors}
 #define rows_linear planes_linear
 #else
-#define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, scales, NULL, name##_values, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
-#define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, scales) \
-    {groups, bytes, halves, mins, offset, bits, NULL, scales, name##_values, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define EQ_SHORT(name, groups, bytes, halves, mins, offset, bits, numbers) \
+    {groups, bytes, halves, mins, offset, bits, .scales = numbers, .values = name##_values}
+#define EQ_LONG(name, groups, bytes, halves, mins, offset, bits, numbers) \
+    {groups, bytes, halves, mins, offset, bits, .scales256 = numbers, .values = name##_values}
 #define EQ_BOOK EQ_LONG
 EQ_INLINE void rows_linear(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, float *tile) {
     batches(f.groups < 8 || f.bits == 8 ? quads_block : blocks_block, f, w, a, row0, row1, tile);

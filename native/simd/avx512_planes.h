@@ -69,7 +69,7 @@ EQ_INLINE __m512i q_four_rows(__m512i a, __m512i b, __m512i c, __m512i d) { /* a
     __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
-/* Two groups of two rows: the first row's in the first two lanes. */
+/* Two groups of either of two rows side by side, the first row's in the first two lanes; their sums */
 EQ_INLINE b128 q_beside(b128 a, b128 b) {
     return (b128){_mm512_shuffle_i64x2(a.first, b.first, 0x44), _mm512_shuffle_i64x2(a.last, b.last, 0x44)};
 }
@@ -185,15 +185,15 @@ EQ_INLINE void q_begin_beside(const uint8_t *a, const uint8_t *b, int bytes, __m
     const int before = bytes < 32 ? 64 - 2 * bytes : 0;
     ends[0] = _mm512_loadu_si512(a - before), ends[1] = _mm512_loadu_si512(b - before);
 }
-/* Scales, and what follows them: `words` says where, once for each row; near: in the first 64 bytes of a row. */
 EQ_INLINE s128 q_heads_of(__m512i halves, int mins) {
     vf s = _mm512_cvtph_ps(_mm512_castsi512_si256(halves)), m = mins ? _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)) : v_zero();
     return (s128){{s, s}, {m, m}};
 }
-EQ_INLINE s128 q_heads(__m512i (*ends)[2], const uint16_t *words, int near, int mins) {
+/* Scales, and what follows them: `words` says where, once for each row; in_one: all in a row's first end. */
+EQ_INLINE s128 q_heads(__m512i (*ends)[2], const uint16_t *words, int in_one, int mins) {
     const __m512i at = _mm512_loadu_si512(words);
     __m512i x[4];
-    if (near) {
+    if (in_one) {
         x[0] = _mm512_permutexvar_epi16(at, ends[0][0]);
         for (int r = 1; r < 4; r++) x[0] = _mm512_mask_permutexvar_epi16(x[0], 0x11111111u << r, at, ends[r][0]);
         return q_heads_of(x[0], mins);
