@@ -84,7 +84,7 @@ EQ_INLINE void meet_ends(const eq_layout f, const uint8_t *const *b, const int8_
     }
 }
 
-/* All rows, four at a time, with up to `count` tokens; in place of missing ones the last. */
+/* All rows, four at a time, with up to `count` tokens; in place of missing rows or tokens the last. */
 EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int64_t row0, int64_t row1, const int count, float *tile) {
     const int64_t groups = a->width / 32, stride = groups / f.groups * f.block_bytes;
     const int64_t bytes = 4 * f.block_bytes / f.groups; /* of a step and row */
@@ -117,10 +117,9 @@ EQ_INLINE void meet(const eq_layout f, const eq_tensor *w, const eq_act *a, int6
         else if (f.pair && groups % 4 == 2 && groups > 4) meet_ends(f, b, x, last, count, acc);
         else if (f.groups < 4 && groups % 4 == 2) meet_step(f, b, 0, 2, NULL, x, last, count, acc);
         else if (f.groups == 1 && groups % 4 == 3) meet_step(f, b, 0, 3, NULL, x, last, count, acc);
-        if (count == 4 && tokens == 4) v_store_rows4(acc, rows, tile, 4);
-        else if (count == 1 && rows == 4) _mm_storeu_ps(tile, v_rows(acc[0]));
-        else
-            for (int t = 0; t < count && t < tokens; t++) v_store_rows(acc[t], rows, tile + t, tokens);
+        const int whole = count == 4 && tokens == 4;
+        if (whole) v_store_rows4(acc, rows, tile, 4);
+        for (int t = 0; t < count && t < tokens && !whole; t++) v_store_rows(acc[t], rows, tile + t, tokens);
     }
 }
 

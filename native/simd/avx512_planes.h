@@ -101,6 +101,10 @@ EQ_INLINE void v_store_rows4(const vf *x, int rows, float *out, int64_t to) {
     for (int i = 0; i < rows; i++) _mm_storeu_ps(out + i * to, r[i]);
 }
 EQ_INLINE void v_store_rows(vf x, int rows, float *out, int64_t to) { /* of one token */
+    if (rows == 4 && to == 1) {
+        _mm_storeu_ps(out, v_rows(x));
+        return;
+    }
     float r[4];
     _mm_storeu_ps(r, v_rows(x));
     for (int i = 0; i < rows; i++) out[i * to] = r[i];

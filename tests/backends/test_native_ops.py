@@ -54,8 +54,10 @@ def linear(b: Builder, rows: int, cols: int) -> tuple[list[int], list[int]]:
 @pytest.mark.parametrize("fmt", LINEAR)
 def test_one_token_and_sixteen_give_the_same_bits_for_any_number_of_threads(fmt: str, isa: str) -> None:
     """And every number between them that kernels take in a way of its own."""
-    rng, block = np.random.default_rng(2), quants.FORMATS[fmt].block
-    for cols, rows in [(512, 77), (576, 7), (544, 7)][: {64: 2}.get(block, 3 if block <= 32 else 1)]:
+    rng = np.random.default_rng(2)
+    for cols, rows in ((512, 77), (576, 7), (544, 7)):
+        if cols % quants.FORMATS[fmt].block:
+            continue  # no rows of such a width
         weights = filled(rng, [("w", (rows, cols)), ("b", (rows,))], {}, fmt, 1.0)
         x = rng.standard_normal((16, cols)).astype(np.float32)
         made = program(lambda b, r=rows, c=cols: linear(b, r, c))
