@@ -2,7 +2,8 @@
 
     with gguf.open("model.gguf") as g: g.metadata["general.name"]; g.tensors["output.weight"].data
     with gguf.Writer("new.gguf", metadata, tensors) as w: w.write(name, data)
-    gguf.copy(source, target); gguf.verify(path)
+    gguf.copy(source, target); gguf.verify(path); gguf.edit(path, set={"general.name": "other"})
+    gguf.hash_tensors(path).all; gguf.compare(a, b).differ
 
 What the weights mean is edgeq.quants' affair, what the metadata means the model's.
 """
@@ -19,15 +20,25 @@ from edgeq.gguf.reader import GGUFFile, Tensor, open
 
 if TYPE_CHECKING:
     from edgeq.gguf.checks import Finding, verify
-    from edgeq.gguf.copying import copy, write
+    from edgeq.gguf.comparing import Comparison, compare
+    from edgeq.gguf.copying import copy, merge_model, split_model, write
+    from edgeq.gguf.editing import Change, Edit, edit
+    from edgeq.gguf.extracting import extract
+    from edgeq.gguf.hashing import Hashes, hash_tensors
     from edgeq.gguf.writer import Writer
 
 __all__ = [
-    "Finding", "GGUFFile", "Metadata", "NumberArray", "Part", "StringArray", "Tensor", "TensorInfo", "Value",
-    "Writer", "copy", "open", "verify", "write",
+    "Change", "Comparison", "Edit", "Finding", "GGUFFile", "Hashes", "Metadata", "NumberArray", "Part", "StringArray",
+    "Tensor", "TensorInfo", "Value", "Writer", "compare", "copy", "edit", "extract", "hash_tensors", "merge_model",
+    "open", "split_model", "verify", "write",
 ]  # fmt: skip
 
-_LATER = {"Writer": "writer", "copy": "copying", "write": "copying", "Finding": "checks", "verify": "checks"}
+_LATER = {
+    "Writer": "writer", "copy": "copying", "write": "copying", "split_model": "copying", "merge_model": "copying",
+    "Finding": "checks", "verify": "checks", "Change": "editing", "Edit": "editing", "edit": "editing",
+    "Hashes": "hashing", "hash_tensors": "hashing", "Comparison": "comparing", "compare": "comparing",
+    "extract": "extracting",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

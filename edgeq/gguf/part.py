@@ -98,6 +98,11 @@ class Part:
             raise GGUFError(f"{self.shown}: the file became shorter while it was read (at byte {offset + len(out)})")
         return out
 
+    def fileno(self) -> int:
+        """The file descriptor, open for reading."""
+        n: int = self._file.fileno()
+        return n
+
     @property
     def map(self) -> mmap.mmap:
         """The file up to the end of its last tensor."""

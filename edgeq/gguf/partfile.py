@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import GGUFError, UsageError, shown
 
+if TYPE_CHECKING:
+    from edgeq.gguf.part import Part
+
 _CHUNK = 16 << 20  # bytes per write(2)
+_FICLONE = 0x40049409  # of linux/fs.h: share all blocks of another file
 _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -41,7 +46,7 @@ class PartFile:
         self._fd = -1
         self._create()
         try:
-            self._reserve(size)
+            self.reserve(size)
         except BaseException:
             self.discard()
             raise
@@ -61,16 +66,6 @@ class PartFile:
                 raise self.error(e) from None
         raise GGUFError(f"{shown(self.target)}: cannot be written: {shown(self.path)} and 999 like it are in the way")
 
-    def _reserve(self, size: int) -> None:
-        """Claims the disk space at once, where the system can: a full disk shows before hours of work."""
-        if not size or not hasattr(os, "posix_fallocate"):
-            return
-        try:
-            os.posix_fallocate(self._fd, 0, size)
-        except OSError as e:
-            if e.errno not in _NO_FALLOCATE:
-                raise self.error(e) from None
-
     def error(self, e: Exception) -> GGUFError:
         return GGUFError(f"{shown(self.target)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}")
 
@@ -84,6 +79,66 @@ class PartFile:
                 view = view[n:]
         except OSError as e:
             raise self.error(e) from None
+
+    def copy(self, source: Part, offset: int, n: int) -> None:
+        """Appends bytes [offset, offset + n) of another file, inside the kernel where it can."""
+        end = offset + n
+        if hasattr(os, "copy_file_range"):
+            with contextlib.suppress(OSError):  # if that is more than a kernel that declines, writing will say it
+                while offset < end:
+                    done = os.copy_file_range(source.fileno(), self._fd, min(end - offset, 1 << 28), offset)
+                    if not done:  # also some network filesystems' way to decline
+                        break
+                    offset += done
+                    self.written += done
+        while offset < end:
+            self.write(source.read(offset, min(_CHUNK, end - offset)))
+            offset += min(_CHUNK, end - offset)
+
+    def clone(self, source: Part) -> bool:
+        """Makes this file, still empty, a copy of `source` that shares its blocks on the disk: no byte is moved
+        and no space is taken. False where the filesystem has no such copies (btrfs and XFS have)."""
+        if not sys.platform.startswith("linux"):
+            return False
+        import fcntl
+
+        try:
+            fcntl.ioctl(self._fd, _FICLONE, source.fileno())
+        except OSError:
+            return False
+        self.written = source.size
+        return True
+
+    def overwrite(self, data: bytes) -> None:
+        """Replaces the first bytes of the file; it goes on at its end."""
+        end, self.written = self.written, 0
+        try:
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self.write(data)
+            self.written = end
+            os.lseek(self._fd, end, os.SEEK_SET)
+        except OSError as e:
+            raise self.error(e) from None
+
+    def belong_like(self, source: Part) -> None:
+        """Gives the file the mode of `source`, and its owner where that is allowed."""
+        if not hasattr(os, "fchown"):  # Windows
+            return
+        like = os.fstat(source.fileno())
+        with contextlib.suppress(OSError):
+            os.fchown(self._fd, like.st_uid, like.st_gid)
+        with contextlib.suppress(OSError):
+            os.fchmod(self._fd, like.st_mode & 0o777)
+
+    def reserve(self, size: int) -> None:
+        """Claims the disk space at once, where the system can: a full disk shows before hours of work."""
+        if not size or not hasattr(os, "posix_fallocate"):
+            return
+        try:
+            os.posix_fallocate(self._fd, 0, size)
+        except OSError as e:
+            if e.errno not in _NO_FALLOCATE:
+                raise self.error(e) from None
 
     def finish(self) -> None:
         """Puts everything on the disk and closes the file; it still has its temporary name."""

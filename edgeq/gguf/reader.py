@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_PIECE = 8 << 20  # bytes
 
 
 class Tensor:
@@ -47,6 +49,15 @@ class Tensor:
     def raw(self) -> memoryview:
         """The same bytes side by side, read-only; it keeps the map alive."""
         return memoryview(self._part.map)[self.offset : self.offset + self.nbytes]
+
+    def read(self, at: int, n: int) -> bytes:
+        """Bytes [at, at + n) of the tensor through read(2): GGUFError if the file shrank. One thread at a time."""
+        return self._part.read(self.offset + at, n)
+
+    def pieces(self) -> Iterator[bytes]:
+        """All its bytes in pieces of at most 8 MiB, read in the same way."""
+        for at in range(0, self.nbytes, _PIECE):
+            yield self.read(at, min(_PIECE, self.nbytes - at))
 
     @property
     def address(self) -> int:

@@ -81,7 +81,7 @@ class Writer:
         self._pad_end = pad_end
         self._sources = tuple(os.fsdecode(s) for s in sources)
         infos = [t if isinstance(t, TensorInfo) else tensor_info(*t) for t in tensors]
-        _check_names(infos)
+        check_names(infos)
         self._plans = _plan(os.fsdecode(path), typed(metadata), infos, max_tensors, max_bytes)
         for plan in self._plans:
             plan.encode(version)
@@ -179,8 +179,8 @@ class Writer:
             file.discard()
 
 
-class _Plan:
-    """One file to write."""
+class Plan:
+    """One file to write: `encode` lays it out."""
 
     def __init__(self, path: str, metadata: Mapping[str, Value], tensors: list[TensorInfo]) -> None:
         self.path = path
@@ -204,7 +204,8 @@ class _Plan:
         self.head = head + bytes(-len(head) % self.alignment)
 
 
-def _check_names(tensors: list[TensorInfo]) -> None:
+def check_names(tensors: list[TensorInfo]) -> None:
+    """UsageError if two tensors have one name."""
     seen = set()
     for t in tensors:
         if t.name in seen:
@@ -240,12 +241,12 @@ def _plan(
     tensors: list[TensorInfo],
     max_tensors: int | None,
     max_bytes: int | None,
-) -> list[_Plan]:
+) -> list[Plan]:
     """The files to write: one, or as many as the limits ask for, named and keyed as llama.cpp does it."""
     if max_tensors is None and max_bytes is None:
         if (_number(metadata.get("split.count")) or 0) > 1:
             raise UsageError(f"{shown(path)}: metadata key split.count says that it is split; leave out the split keys")
-        return [_Plan(path, metadata, tensors)]
+        return [Plan(path, metadata, tensors)]
     groups = _groups(tensors, max_tensors, max_bytes, _alignment(metadata))
     if len(groups) > limits.MAX_PARTS:
         raise UsageError(
@@ -259,7 +260,7 @@ def _plan(
         keys = {key: Value(kind, n) for (key, kind), n in zip(SPLIT_KEYS.items(), numbers, strict=True)}
         # Later parts must say an unusual alignment too, as every file is read by its own header.
         head = plain if i == 0 else {k: v for k, v in plain.items() if k == "general.alignment"}
-        plans.append(_Plan(part_name(prefix, i, len(groups)), head | keys, group))
+        plans.append(Plan(part_name(prefix, i, len(groups)), head | keys, group))
     return plans
 
 

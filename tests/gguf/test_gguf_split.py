@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,47 @@ def test_parts_lie_beside_the_first_under_any_working_folder(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     check(os.path.basename(paths[0]))
     check("./" + os.path.basename(paths[0]))
+
+
+def test_split_model_says_what_it_writes(tmp_path: Path) -> None:
+    gguf.write(tmp_path / "m.gguf", {"k": 1}, [(f"t{i}", (8,), "F32", bytes([i] * 32)) for i in range(5)])
+    names = tuple(str(tmp_path / f"s-0000{i}-of-00003.gguf") for i in (1, 2, 3))
+    assert gguf.split_model(tmp_path / "m.gguf", tmp_path / "s", max_bytes=64, dry_run=True) == names
+    assert os.listdir(tmp_path) == ["m.gguf"]
+    assert gguf.split_model(tmp_path / "m.gguf", tmp_path / "s", max_bytes=64) == names
+    with pytest.raises(UsageError, match="exists already"):
+        gguf.split_model(tmp_path / "m.gguf", tmp_path / "s", max_bytes=64)
+    with pytest.raises(UsageError, match="max_tensors or max_bytes"):
+        gguf.split_model(tmp_path / "m.gguf", tmp_path / "s")
+    again = gguf.split_model(names[0], tmp_path / "again", max_tensors=4)  # split anew
+    assert len(again) == 2
+    assert gguf.merge_model(names[0], tmp_path / "j.gguf") == 3
+    assert gguf.merge_model(again[0], tmp_path / "j.gguf", overwrite=True) == 2
+    assert (tmp_path / "j.gguf").read_bytes() == (tmp_path / "m.gguf").read_bytes()
+
+
+def test_merging_what_is_not_split_and_over_a_part(tmp_path: Path) -> None:
+    paths = gguf.write(tmp_path / "m.gguf", {"k": 1}, [("a", (1,), "F32", bytes(4)), ("b", (1,), "F32", bytes(4))],
+                       max_tensors=1)  # fmt: skip
+    gguf.merge_model(paths[0], tmp_path / "j.gguf")
+    before = [(tmp_path / name).read_bytes() for name in sorted(os.listdir(tmp_path))]
+    with pytest.raises(UsageError, match="not split"):
+        gguf.merge_model(tmp_path / "j.gguf", tmp_path / "k.gguf")
+    for target in paths:
+        with pytest.raises(UsageError, match="is the file that is read"):
+            gguf.merge_model(paths[0], target, overwrite=True)
+    assert [(tmp_path / name).read_bytes() for name in sorted(os.listdir(tmp_path))] == before
+
+
+def test_a_source_that_changes_meanwhile_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = tmp_path / "m.gguf", gguf.Tensor.pieces
+    gguf.write(path, {"k": 1}, [("a", (1,), "F32", bytes(4))])
+
+    def pieces(tensor: gguf.Tensor) -> Iterator[bytes]:
+        yield from real(tensor)
+        os.utime(path, (1, 1))
+
+    monkeypatch.setattr(gguf.Tensor, "pieces", pieces)
+    with pytest.raises(GGUFError, match="changed while it was read"):
+        gguf.copy(path, tmp_path / "n.gguf")
+    assert os.listdir(tmp_path) == ["m.gguf"]

@@ -29,7 +29,9 @@ def raising(error: BaseException) -> Any:
 
 
 def test_every_command_has_its_file_and_every_file_its_command() -> None:
-    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py") if not path.stem.startswith("_")}
+    home = Path(cli.__file__).parent
+    rooms = [*home.glob("*.py"), *(package.parent for package in home.glob("*/__init__.py"))]
+    files = {path.stem for path in rooms if not path.stem.startswith("_")}
     assert files >= {"pull", "doctor"}
     assert set(cli.COMMANDS) == {name for name in files if has_entry(name)}
 

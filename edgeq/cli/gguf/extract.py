@@ -1,0 +1,78 @@
+"""`edgeq gguf extract`: one tensor or one metadata value to a file of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from edgeq import gguf
+from edgeq.cli.gguf.lines import write_bytes
+from edgeq.cli.show import size
+from edgeq.cli.terminal import say
+from edgeq.errors import UsageError, shown
+from edgeq.gguf.values import plain
+
+
+@click.command()
+@click.argument("file")
+@click.argument("name")
+@click.argument("out")
+@click.option("--metadata", is_flag=True, help="NAME is a metadata key, not a tensor.")
+@click.option("--raw", is_flag=True, help="The bytes as the file has them, whatever OUT is called.")
+@click.option("--force", is_flag=True, help="Write over OUT if it is there.")
+def command(file: str, name: str, out: str, metadata: bool, raw: bool, force: bool) -> None:
+    """Write tensor NAME of FILE to OUT: its numbers as float32 if OUT ends in .npy, else its bytes as they are.
+
+    With --metadata the value of a key: a string as it is, anything else as JSON. OUT - is stdout.
+    """
+    with gguf.open(file) as g:
+        if metadata:
+            save(value(g, name, raw), out, force, file)
+        elif out == "-":
+            to_stdout(g, name)
+        else:
+            nbytes = gguf.extract(g, name, out, numbers=out.endswith(".npy") and not raw, overwrite=force)
+            tensor = g.tensors[name]
+            say(f"{shown(out)}: {tensor.format.name} {list(tensor.shape)}, {size(nbytes)}")
+
+
+def value(g: gguf.GGUFFile, key: str, raw: bool) -> bytes:
+    """What is written for a key."""
+    if key not in g.metadata:
+        raise UsageError(f"{shown(g.path)}: no metadata key {shown(key)}")
+    kind = g.metadata.type(key)
+    if raw or kind == "string":
+        return g.metadata.raw(key)
+    return json.dumps(plain(kind, g.metadata[key]), allow_nan=False).encode() + b"\n"
+
+
+def save(data: bytes, out: str, force: bool, source: str) -> None:
+    """`data` to a file, whole or not at all, or to stdout."""
+    if out == "-":
+        write_bytes(data)
+        return
+    from edgeq.gguf.partfile import PartFile, check_target
+
+    check_target(out, force, (source,))
+    file = PartFile(out, len(data))
+    try:
+        file.write(data)
+        file.finish()
+        file.commit()
+    finally:
+        file.discard()
+    say(f"{shown(out)}: {size(len(data))}")
+
+
+def to_stdout(g: gguf.GGUFFile, name: str) -> None:
+    """The bytes of a tensor into a pipe."""
+    if name not in g.tensors:
+        raise UsageError(f"{shown(g.path)}: no tensor {shown(name)}")
+    if sys.stdout.isatty():
+        raise UsageError("the bytes of a tensor are not for a terminal; send them to a file or a pipe")
+    sys.stdout.flush()
+    for piece in g.tensors[name].pieces():
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
