@@ -3,6 +3,7 @@
 #define EQ_KERNELS_H
 
 #include "edgeq.h"
+#include "encode/encode.h"
 
 #if defined(__GNUC__)
 #define EQ_PREFETCH(p) __builtin_prefetch(p)
@@ -88,6 +89,7 @@ typedef struct eq_kernels {
     void (*kv_store)(const float *k, const float *v, void *keys, void *values, int32_t cell, int32_t head_dim, int32_t kv_type);
     void (*attend)(const eq_attend_job *job, void *scratch);
     int64_t (*peak)(int32_t kind, int64_t rounds, double *total); /* see eq_measure_peak, on the calling thread */
+    const eq_encoders *encoders;
 } eq_kernels;
 
 #define EQ_ATTEND_SCRATCH(head_dim) ((int64_t)(2 * EQ_TILE * (head_dim) * 4 + 64 * EQ_TILE * 4 + 1024))

@@ -117,6 +117,9 @@ void eq_interrupt_release(void);
 
 /* Rows of any weight format as float32: out [rows, cols]. */
 int32_t eq_dequantize(const eq_tensor *tensor, int64_t first_row, int64_t rows, float *out);
+/* Floats x [rows, cols] as rows of a format, out [rows, bytes of a row], with a small sum of importance [cols] times squared
+ * error; importance NULL: all alike. x is finite, importance finite and not negative. The same bytes for every isa. */
+int32_t eq_encode(int32_t type, const char *isa, const float *x, int64_t rows, int64_t cols, const float *importance, uint8_t *out);
 
 /* What the machine can do, for benchmarks: the caller takes the time, and checks that the work was done. */
 enum eq_peak_kind { EQ_PEAK_INT8 = 0, EQ_PEAK_FLOAT = 1, EQ_PEAK_TILES = 2 }; /* bf16, of variants with tiles */

@@ -13,6 +13,7 @@
 #include "simd/amx.h"
 #define EQ_VARIANT amx
 #define EQ_WORKS eq_cpu_amx
+#define EQ_ENCODERS eq_encoders_avx512
 #include "isa/variant.inc.h"
 
 #if defined(__clang__)

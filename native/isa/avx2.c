@@ -12,6 +12,7 @@
 #include "simd/avx2.h"
 #define EQ_VARIANT avx2
 #define EQ_WORKS eq_cpu_avx2
+#define EQ_ENCODERS eq_encoders_avx2
 #include "isa/variant.inc.h"
 
 #if defined(__clang__)

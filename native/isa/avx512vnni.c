@@ -12,6 +12,7 @@
 #include "simd/avx512.h"
 #define EQ_VARIANT avx512vnni
 #define EQ_WORKS eq_cpu_avx512vnni
+#define EQ_ENCODERS eq_encoders_avx512
 #include "isa/variant.inc.h"
 
 #if defined(__clang__)

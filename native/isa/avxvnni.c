@@ -12,6 +12,7 @@
 #include "simd/avxvnni.h"
 #define EQ_VARIANT avxvnni
 #define EQ_WORKS eq_cpu_avxvnni
+#define EQ_ENCODERS eq_encoders_avx2
 #include "isa/variant.inc.h"
 
 #if defined(__clang__)

@@ -7,5 +7,6 @@
 
 #define EQ_VARIANT neon
 #define EQ_WORKS eq_cpu_neon
+#define EQ_ENCODERS eq_encoders_neon
 #include "isa/variant.inc.h"
 #endif

@@ -18,6 +18,7 @@
 #include "simd/neondot.h"
 #define EQ_VARIANT neondot
 #define EQ_WORKS eq_cpu_neondot
+#define EQ_ENCODERS eq_encoders_neon
 #include "isa/variant.inc.h"
 
 #if defined(__clang__)

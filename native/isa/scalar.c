@@ -5,4 +5,5 @@
 
 #define EQ_VARIANT scalar
 #define EQ_WORKS eq_cpu_always
+#define EQ_ENCODERS eq_encoders_scalar
 #include "isa/variant.inc.h"

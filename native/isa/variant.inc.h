@@ -14,5 +14,5 @@
 
 const eq_kernels EQ_NAME(eq_kernels_, EQ_VARIANT) = {
     EQ_STRING(EQ_VARIANT), EQ_BLOCK_TOKENS, EQ_WORKS, linear, reads, quantize, quantize_outputs, rms_norm, rope, glu, add, turn,
-    softcap, kv_store, attend, peak,
+    softcap, kv_store, attend, peak, &EQ_ENCODERS,
 };

@@ -1,0 +1,185 @@
+"""From numbers to bytes: checks what comes, hands rows to the native encoders or to their NumPy twin."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq import _lib
+from edgeq.errors import BackendError, FormatError, UsageError
+from edgeq.quants import decode
+from edgeq.quants.bits import F32, U8
+from edgeq.quants.table import FORMATS, Format
+from edgeq.record import Record
+
+# Beyond these, a scale or a number does not fit its field, or squares overflow.
+_LARGEST = {"F16": 65504.0, "BF16": 3.38e38, "F32": float(np.finfo(np.float32).max), "MXFP4": 1e18, "NVFP4": 2688.0}
+_LEVEL = {"Q4_0": 8, "Q5_0": 16, "Q8_0": 127, "IQ4_NL": 127, "Q2_0": 2, "Q2_K": 3 * 15, "IQ4_XS": 127 * 31}
+_WORK = 1 << 16  # weights that one thread takes at a time
+_DIRECT = ("F32", "F16", "BF16")
+
+
+def can_encode(fmt: Format) -> bool:
+    """Whether `quantize` writes this format."""
+    if fmt.name in _DIRECT:
+        return True
+    from edgeq.quants.encoders import ENCODERS
+
+    return fmt.name in ENCODERS
+
+
+def quantize(array: NDArray[Any], fmt: Format, importance: NDArray[Any] | None, threads: int | None) -> U8:
+    """See `edgeq.quants.quantize`."""
+    if not can_encode(fmt):
+        known = ", ".join(name for name in FORMATS if can_encode(FORMATS[name]))
+        raise UsageError(f"{fmt.name} cannot be written: expected one of {known}")
+    x = _numbers(array, fmt)
+    count = math.prod(x.shape[:-1])
+    rows = x.reshape(count, x.shape[-1])
+    out = np.empty((count, fmt.row_bytes(x.shape[-1])), np.uint8)
+    for at, end, weights in _matrices(x, importance):
+        _encode(rows[at:end], fmt, weights, out[at:end], threads)
+    return out.reshape(*x.shape[:-1], out.shape[-1])
+
+
+def _numbers(array: NDArray[Any], fmt: Format) -> F32:
+    """The array as float32, C-contiguous, every number one that the format can hold."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim == 0:
+        found = f"{array.dtype} with {array.ndim} axes" if isinstance(array, np.ndarray) else type(array).__name__
+        raise UsageError(f"{fmt.name}: expected an array of floats with at least one axis, found {found}")
+    fmt.row_bytes(array.shape[-1])
+    with np.errstate(over="ignore"):
+        x = np.ascontiguousarray(array, dtype=np.float32)
+    limit = _LARGEST.get(fmt.name, 65504.0 * _LEVEL.get(fmt.name, 1))
+    low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+    if not (-limit <= low and high <= limit):  # also where one is NaN
+        at = tuple(int(i) for i in np.argwhere(~(np.abs(x) <= limit))[0])
+        raise FormatError(
+            f"{fmt.name}: found {array[at]} at {list(at)}; expected finite numbers of at most {limit:.5g} in magnitude"
+        )
+    return x
+
+
+def _matrices(x: F32, importance: NDArray[Any] | None) -> Iterator[tuple[int, int, F32 | None]]:
+    """Runs of rows (first, end) that share one importance [n]."""
+    n, rows = x.shape[-1], math.prod(x.shape[:-1])
+    if importance is None:
+        yield 0, rows, None
+        return
+    w = np.asarray(importance)
+    if w.dtype.kind not in "fiu" or w.shape not in ((n,), (*x.shape[:-2], n)):
+        raise UsageError(
+            f"importance: expected numbers of shape {[n]}"
+            + (f" or {[*x.shape[:-2], n]}" if x.ndim > 2 else "")
+            + f", one for each column, found {w.dtype} {list(w.shape)}"
+        )
+    w = w.astype(np.float64)
+    if not (np.isfinite(w).all() and (w >= 0).all()):
+        raise UsageError("importance: expected finite numbers that are not negative")
+    matrices = w.reshape(math.prod(w.shape[:-1]), n)
+    per = rows // max(1, len(matrices))
+    for i, row in enumerate(matrices):
+        # only ratios count; float32 then holds them whatever their unit
+        yield i * per, (i + 1) * per, (row / (row.max(initial=0.0) or 1.0)).astype(np.float32)
+
+
+def _encode(x: F32, fmt: Format, importance: F32 | None, out: U8, threads: int | None) -> None:
+    """Encodes rows x into `out`, both C-contiguous."""
+    if not x.size:
+        return
+    if fmt.name == "F32":
+        out[:] = x.astype("<f4").view(np.uint8)
+    elif not _lib.available():
+        _encode_numpy(x, fmt, importance, out)
+    elif x.size <= _WORK:
+        _encode_native(x, fmt, importance, out)
+    else:
+        step = max(1, _WORK // x.shape[1])
+        with ThreadPoolExecutor(threads or _threads()) as pool:
+            jobs = [
+                pool.submit(_encode_native, x[at : at + step], fmt, importance, out[at : at + step])
+                for at in range(0, len(x), step)
+            ]
+            for job in jobs:
+                job.result()
+
+
+def _encode_native(x: F32, fmt: Format, importance: F32 | None, out: U8) -> None:
+    ffi, lib = _lib.ffi, _lib.lib
+    isa = os.environ.get("EDGEQ_ISA")
+    weights = ffi.NULL if importance is None else ffi.from_buffer("float[]", importance)
+    status = lib.eq_encode(
+        fmt.id, ffi.NULL if isa is None else isa.encode(), ffi.from_buffer("float[]", x), len(x), x.shape[1],
+        weights, ffi.from_buffer("uint8_t[]", out, require_writable=True),
+    )  # fmt: skip
+    if status:
+        raise BackendError(f"{fmt.name}: the native encoder refused {len(x)} rows of {x.shape[1]} (status {status})")
+
+
+def _encode_numpy(x: F32, fmt: Format, importance: F32 | None, out: U8) -> None:
+    if fmt.name == "F16":
+        out[:] = x.astype("<f2").view(np.uint8)
+    elif fmt.name == "BF16":
+        bits = x.view(np.uint32)
+        out[:] = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2").view(np.uint8)
+    else:
+        from edgeq.quants import encoders
+
+        out[:] = encoders.encode(x, fmt, importance)
+
+
+def _threads() -> int:
+    from edgeq import machine
+
+    return machine.threads_to_use()
+
+
+class ErrorReport(Record):
+    """What a format lost of a tensor; e = x - x̂, w the importance of a column or 1.
+
+    `squared`: sum of w e²; `power`: sum of w x²; `relative`: the root of their ratio; `rmse`: the root of the mean
+    e²; `largest`: the largest |e|; `cosine`: of x and x̂. `rows`: relative error of each row, float64 [...] (a row
+    is an output channel: the per-channel view); `blocks`: sum of w e² of each block, float64 [..., n / block].
+    """
+
+    format: str
+    squared: float
+    power: float
+    relative: float
+    rmse: float
+    largest: float
+    cosine: float
+    rows: NDArray[np.float64]
+    blocks: NDArray[np.float64]
+
+
+def error_report(array: NDArray[Any], data: U8, fmt: Format, importance: NDArray[Any] | None) -> ErrorReport:
+    """See `edgeq.quants.error_report`."""
+    x = np.asarray(array, dtype=np.float64)
+    y = decode.dequantize(data, fmt).astype(np.float64)
+    if x.shape != y.shape:
+        raise UsageError(f"{fmt.name}: expected data for shape {list(x.shape)}, found shape {list(y.shape)}")
+    w = np.ones(x.shape[-1:]) if importance is None else np.asarray(importance, dtype=np.float64)
+    w = w[..., None, :] if w.ndim > 1 else w
+    e2, x2 = w * (x - y) ** 2, w * x**2
+    squared, power = float(e2.sum()), float(x2.sum())
+    norm = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    with np.errstate(all="ignore"):
+        rows = np.sqrt(e2.sum(axis=-1) / x2.sum(axis=-1))
+    return ErrorReport(
+        format=fmt.name,
+        squared=squared,
+        power=power,
+        relative=float(np.sqrt(squared / power)) if power else float(squared > 0),
+        rmse=float(np.sqrt(((x - y) ** 2).mean())) if x.size else 0.0,
+        largest=float(np.abs(x - y).max()) if x.size else 0.0,
+        cosine=float((x * y).sum()) / norm if norm else 1.0,
+        rows=np.nan_to_num(rows, nan=0.0),
+        blocks=e2.reshape(*x.shape[:-1], x.shape[-1] // fmt.block, fmt.block).sum(axis=-1),
+    )

@@ -1,0 +1,109 @@
+"""A scale and an offset for n weights: x ~ s q + o, q of 0 .. top; twin of native/encode/affine.inc.h.
+
+This is asymmetric quantization: -o / s is what the field calls the zero point.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeq.quants.encoders.lanes import F32, INF, TINY, below, inverse, nearest_int, to_half, total
+
+_UP, _STEP = np.float32(1), np.float32(0.00075)
+
+
+class Sums:
+    """Sums over q for each block: w, w x, w q, w q^2, w x q."""
+
+    def __init__(self, x: F32, w: F32) -> None:
+        self._x, self._w = x, w
+        self.w, self.x = total(w), total(w * x)
+
+    def take(self, q: F32) -> None:
+        wq = self._w * q
+        self.q, self.qq, self.xq = total(wq), total(wq * q), total(wq * self._x)
+
+    def misfit(self, top: float, s: F32, o: F32) -> F32:
+        """The error with scale s and offset o; the sums are those of its q."""
+        q = levels(self._x, top, s, o)
+        r = self._x - o - s * q
+        self.take(q)
+        return total(self._w * r * r)
+
+    def fit(self) -> tuple[F32, F32, F32]:
+        """Least squares for s and o, and how much of sum w x^2 they explain beyond the mean."""
+        det, cross = self.w * self.qq - self.q * self.q, self.w * self.xq - self.x * self.q
+        s = below(np.float32(1e-6) * (self.w * self.qq), det, cross / det, np.float32(0))
+        return s, (self.x - s * self.q) / self.w, s * cross / self.w
+
+
+def levels(x: F32, top: float, s: F32, o: F32) -> F32:
+    return nearest_int((x - o) * inverse(s), 0, top)
+
+
+def ends(x: F32) -> tuple[F32, F32]:
+    return np.minimum.reduce(x, axis=0), np.maximum.reduce(x, axis=0)
+
+
+def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
+    """The pair that explains most among grids a little larger, smaller and shifted than the range of x.
+
+    anchored: the range takes in zero, and the offset is not above it.
+    """
+    low, high = ends(x)
+    low = np.minimum(low, np.float32(0)) if anchored else low
+    y = x - low
+    margin = np.float32(3e-6) * total(w * y * y)
+    unit, t = inverse(high - low), Sums(y, w)
+    scale, offset, best = np.zeros_like(low), low, np.full_like(low, -INF)
+    for k in range(46):
+        row, column = divmod(k - 1, 5)
+        steps, start = np.float32(top), np.float32(0)
+        if k:
+            first, step, shift = (-0.75, 0.2, 0.15) if top < 4 else (-0.6, 0.45, 0.3)
+            steps += np.float32(first) + np.float32(step) * np.float32(row)
+            start = np.float32(shift) * np.float32(1 - column)
+        t.take(nearest_int(y * (unit * steps) + start, 0, top))
+        s, o, explained = t.fit()
+        o = o + low
+        if anchored:  # above zero: a line through it
+            through = below(np.full_like(low, TINY), t.qq, (t.xq + low * t.q) / t.qq, np.float32(0))
+            s = below(np.zeros_like(o), o, through, s)
+            o = np.minimum(o, np.float32(0))
+        better = best + margin
+        scale = below(better, explained, s, scale)
+        offset = below(better, explained, o, offset)
+        best = below(better, explained, explained, best)
+    return scale, offset
+
+
+def polish(x: F32, w: F32, top: float, s: F32, o: F32) -> tuple[F32, F32]:
+    """Two fp16 numbers near s and o with a small error."""
+    t = Sums(x, w)
+    best_s, best_o = to_half(s), to_half(o)
+    error = t.misfit(top, best_s, best_o)
+
+    def keep(s: F32, o: F32) -> None:
+        nonlocal best_s, best_o, error
+        s, o = to_half(s), to_half(o)
+        e = t.misfit(top, s, o)
+        best_s, best_o = below(e, error, s, best_s), below(e, error, o, best_o)
+        error = np.minimum(e, error)
+
+    low, high = ends(x)
+    part = np.float32(1) / np.float32(top)
+    keep((high - low) * part, low)
+    keep(high * part, np.zeros_like(low))
+    keep(low * part, np.zeros_like(low))
+    keep((low - to_half(low)) * part, low)  # all alike: what a half leaves
+    for _ in range(3):
+        t.misfit(top, best_s, best_o)
+        s, o, _explained = t.fit()
+        keep(s, o)
+    for k in range(-2, 3):  # a neighbour of the scale, and the offset that fits it
+        near = to_half(best_s * (_UP + np.float32(k) * _STEP))
+        t.misfit(top, near, best_o)
+        keep(near, (t.x - near * t.q) / t.w)
+    for k in (-1, 1):
+        keep(best_s, best_o * (_UP + np.float32(k) * _STEP))
+    return best_s, best_o

@@ -1,0 +1,117 @@
+/* A scale and an offset for n weights: x ~ s q + o, q of 0 .. top. */
+
+typedef struct { vf w, x, q, qq, xq; } affine_sums; /* sums of w, w x, w q, w q^2, w x q */
+
+EQ_INLINE vf affine_level(vf x, vf inverse, vf o, float top) { return v_clamp(v_round(v_mul(v_sub(x, o), inverse)), 0, top); }
+
+/* The error with scale s and offset o, and the sums over q. */
+EQ_INLINE vf affine_misfit(const vf *x, const vf *w, int n, float top, vf s, vf o, affine_sums *sums) {
+    vf inverse = v_inverse(s), error = v_zero();
+    sums->q = sums->qq = sums->xq = v_zero();
+    for (int i = 0; i < n; i++) {
+        vf q = affine_level(x[i], inverse, o, top), wq = v_mul(w[i], q);
+        vf r = v_sub(v_sub(x[i], o), v_mul(s, q));
+        error = v_add(error, v_mul(v_mul(w[i], r), r));
+        sums->q = v_add(sums->q, wq);
+        sums->qq = v_add(sums->qq, v_mul(wq, q));
+        sums->xq = v_add(sums->xq, v_mul(wq, x[i]));
+    }
+    return error;
+}
+
+EQ_INLINE void add_plain_sums(const vf *x, const vf *w, int n, affine_sums *sums) {
+    sums->w = sums->x = v_zero();
+    for (int i = 0; i < n; i++) {
+        sums->w = v_add(sums->w, w[i]);
+        sums->x = v_add(sums->x, v_mul(w[i], x[i]));
+    }
+}
+
+/* Least squares for s and o with the q of the sums; returns how much of sum w x^2 they explain beyond the mean. */
+EQ_INLINE vf affine_fit(const affine_sums *t, vf *s, vf *o) {
+    vf det = v_sub(v_mul(t->w, t->qq), v_mul(t->q, t->q)), cross = v_sub(v_mul(t->w, t->xq), v_mul(t->x, t->q));
+    vf least = v_mul(v_set(1e-6f), v_mul(t->w, t->qq)); /* all q alike: no scale */
+    *s = v_below(least, det, v_div(cross, det), v_zero());
+    *o = v_div(v_sub(t->x, v_mul(*s, t->q)), t->w);
+    return v_div(v_mul(*s, cross), t->w);
+}
+
+/* The pair that explains most among grids whose steps and start differ a little from those of the weights' range, the plain
+ * one first. anchored: the range takes in zero, and the offset is not above it. */
+static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored, vf *scale, vf *offset) {
+    vf y[32], low = anchored ? v_zero() : x[0], high = x[0], power = v_zero(), best = v_set(-INFINITY);
+    for (int i = 0; i < n; i++) low = v_min(low, x[i]), high = v_max(high, x[i]);
+    for (int i = 0; i < n; i++) {
+        y[i] = v_sub(x[i], low);
+        power = v_add(power, v_mul(v_mul(w[i], y[i]), y[i]));
+    }
+    vf unit = v_inverse(v_sub(high, low)), margin = v_mul(v_set(3e-6f), power);
+    affine_sums t;
+    add_plain_sums(y, w, n, &t);
+    *scale = v_zero(), *offset = low;
+    for (int k = 0; k < 46; k++) {
+        int row = (k - 1) / 5, column = (k - 1) % 5;
+        float steps = top, start = 0.0f;
+        if (k) {
+            steps += top < 4 ? -0.75f + 0.2f * (float)row : -0.6f + 0.45f * (float)row;
+            start = (top < 4 ? 0.15f : 0.3f) * (float)(1 - column);
+        }
+        vf inverse = v_mul(unit, v_set(steps)), s, o;
+        t.q = t.qq = t.xq = v_zero();
+        for (int i = 0; i < n; i++) {
+            vf q = v_clamp(v_round(v_add(v_mul(y[i], inverse), v_set(start))), 0, top), wq = v_mul(w[i], q);
+            t.q = v_add(t.q, wq);
+            t.qq = v_add(t.qq, v_mul(wq, q));
+            t.xq = v_add(t.xq, v_mul(wq, y[i]));
+        }
+        vf explained = affine_fit(&t, &s, &o);
+        o = v_add(o, low);
+        if (anchored) { /* above zero: a line through it */
+            vf xq = v_add(t.xq, v_mul(low, t.q)), through = v_below(v_set(EQ_TINY), t.qq, v_div(xq, t.qq), v_zero());
+            s = v_below(v_zero(), o, through, s);
+            o = v_min(o, v_zero());
+        }
+        vf better = v_add(best, margin);
+        *scale = v_below(better, explained, s, *scale);
+        *offset = v_below(better, explained, o, *offset);
+        best = v_below(better, explained, explained, best);
+    }
+}
+
+typedef struct { vf s, o, error; } affine_pair;
+
+EQ_INLINE void keep_better_pair(const vf *x, const vf *w, int n, float top, vf s, vf o, affine_pair *best) {
+    affine_sums t;
+    s = v_to_half(s), o = v_to_half(o);
+    vf e = affine_misfit(x, w, n, top, s, o, &t);
+    best->s = v_below(e, best->error, s, best->s);
+    best->o = v_below(e, best->error, o, best->o);
+    best->error = v_min(e, best->error);
+}
+
+/* Two halves near s and o with a small error. */
+static affine_pair polish_affine(const vf *x, const vf *w, int n, float top, vf s, vf o) {
+    affine_sums t;
+    affine_pair best = {v_to_half(s), v_to_half(o), v_zero()};
+    best.error = affine_misfit(x, w, n, top, best.s, best.o, &t);
+    vf low = x[0], high = x[0];
+    for (int i = 1; i < n; i++) low = v_min(low, x[i]), high = v_max(high, x[i]);
+    vf part = v_set(1.0f / top);
+    keep_better_pair(x, w, n, top, v_mul(v_sub(high, low), part), low, &best); /* from end to end, or from zero */
+    keep_better_pair(x, w, n, top, v_mul(high, part), v_zero(), &best);
+    keep_better_pair(x, w, n, top, v_mul(low, part), v_zero(), &best);
+    keep_better_pair(x, w, n, top, v_mul(v_sub(low, v_to_half(low)), part), low, &best); /* all alike: what a half leaves */
+    add_plain_sums(x, w, n, &t);
+    for (int k = 0; k < 3; k++) {
+        (void)affine_misfit(x, w, n, top, best.s, best.o, &t);
+        (void)affine_fit(&t, &s, &o);
+        keep_better_pair(x, w, n, top, s, o, &best);
+    }
+    for (int k = -2; k <= 2; k++) { /* a neighbour of the scale, and the offset that fits it */
+        vf near = v_to_half(v_mul(best.s, v_set(1.0f + (float)k * 0.00075f)));
+        (void)affine_misfit(x, w, n, top, near, best.o, &t);
+        keep_better_pair(x, w, n, top, near, v_div(v_sub(t.x, v_mul(near, t.q)), t.w), &best);
+    }
+    for (int k = -1; k <= 1; k += 2) keep_better_pair(x, w, n, top, best.s, v_mul(best.o, v_set(1.0f + (float)k * 0.00075f)), &best);
+    return best;
+}

@@ -1,0 +1,61 @@
+/* Blocks side by side: lane i of every vector belongs to block i. What is computed for a block so does not depend on its
+ * neighbours, on how many lanes there are, or on threads, and no sum runs across lanes: every ISA has the same bits.
+ * Nothing here may use v_fma, v_sum or v_top. */
+
+#define EQ_TINY 1e-30f /* below this a sum of squares counts as nothing */
+
+EQ_INLINE vf v_abs(vf x) { return v_max(x, v_sub(v_zero(), x)); }
+/* 1 / x, or 0 where x is 0 */
+EQ_INLINE vf v_inverse(vf x) { return v_below(v_zero(), v_abs(x), v_div(v_set(1.0f), x), v_zero()); }
+EQ_INLINE vf v_clamp(vf x, float low, float high) { return v_min(v_max(x, v_set(low)), v_set(high)); }
+/* The nearest half; too large ones stay finite. */
+EQ_INLINE vf v_to_half(vf x) {
+    uint16_t h[EQ_VL];
+    v_store_half(h, v_clamp(x, -65504.0f, 65504.0f));
+    return v_load_half(h);
+}
+
+/* n floats of each block as n vectors; blocks beyond count repeat the last one. n: a multiple of 16. */
+static void load_columns(const float *const *blocks, int count, int n, vf *out) {
+    for (int i = 0; i < n; i += EQ_VL) {
+        vf tile[EQ_VL];
+        for (int l = 0; l < EQ_VL; l++) tile[l] = v_load(blocks[l < count ? l : count - 1] + i);
+        v_turn(tile);
+        for (int l = 0; l < EQ_VL; l++) out[i + l] = tile[l];
+    }
+}
+
+/* Importances with mean 1 in every block, and not quite without any; 1 where there are none, or a block has none. */
+static void load_weights(const float *const *blocks, int count, int n, vf *out) {
+    if (!blocks) {
+        for (int i = 0; i < n; i++) out[i] = v_set(1.0f);
+        return;
+    }
+    load_columns(blocks, count, n, out);
+    vf sum = v_zero();
+    for (int i = 0; i < n; i++) sum = v_add(sum, out[i]);
+    vf factor = v_div(v_set((float)n), sum), least = v_set(EQ_TINY);
+    for (int i = 0; i < n; i++) out[i] = v_below(sum, least, v_set(1.0f), v_max(v_mul(out[i], factor), v_set(1e-6f)));
+}
+
+/* The weight of the largest magnitude, with its sign; the first of equals. */
+EQ_INLINE vf v_largest(const vf *x, int n) {
+    vf top = v_zero();
+    for (int i = 0; i < n; i++) top = v_below(v_abs(top), v_abs(x[i]), x[i], top);
+    return top;
+}
+
+/* Whole numbers of n vectors as bytes of each block, `offset` added. */
+static void store_bytes(const vf *q, int n, float offset, uint8_t (*out)[256]) {
+    for (int i = 0; i < n; i++) {
+        float lanes[EQ_VL];
+        v_store(lanes, v_add(q[i], v_set(offset)));
+        for (int l = 0; l < EQ_VL; l++) out[l][i] = (uint8_t)(int)lanes[l];
+    }
+}
+
+/* Halves of each block, without a sign at zero. */
+static void store_halves(vf d, uint16_t *out) { v_store_half(out, v_add(d, v_zero())); }
+
+EQ_INLINE void put16(uint8_t *p, uint16_t x) { p[0] = (uint8_t)x, p[1] = (uint8_t)(x >> 8); }
+EQ_INLINE void put32(uint8_t *p, uint32_t x) { put16(p, (uint16_t)x), put16(p + 2, (uint16_t)(x >> 16)); }

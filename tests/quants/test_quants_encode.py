@@ -1,0 +1,238 @@
+"""Encoders: the native ones and their NumPy twin write the same bytes, lose no more than llama.cpp's, and refuse what
+they cannot hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgeq import _lib, quants
+from edgeq.errors import FormatError, UsageError
+from edgeq.quants.encode import can_encode
+from tests.quants.encoding import ARRAYS, FORMATS, gauss, importance
+
+GOLDEN = json.loads(Path(__file__).with_name("encode_golden.json").read_text(encoding="utf-8"))["lost"]
+VARIANTS = ("scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon", "neondot")
+
+
+def twin(x: np.ndarray, name: str, w: np.ndarray | None) -> np.ndarray:
+    return quants.encoders.encode(x, quants.FORMATS[name], None if w is None else (w / w.max()).astype(np.float32))
+
+
+@pytest.fixture
+def everything() -> np.ndarray:
+    """Three rows of each array: blocks of all kinds side by side."""
+    return np.concatenate([make()[:3] for make in ARRAYS.values()])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_native_and_numpy_write_the_same_bytes(name, everything):
+    assert _lib.available()
+    for w in (None, importance(everything.shape[1])):
+        assert (quants.quantize(everything, name, w) == twin(everything, name, w)).all()
+
+
+@pytest.mark.parametrize("isa", VARIANTS)
+def test_every_variant_writes_the_same_bytes(isa, everything, monkeypatch):
+    if _lib.lib.eq_isa_name(isa.encode()) == _lib.ffi.NULL:
+        pytest.skip(f"this processor has no {isa}")
+    w = importance(everything.shape[1])
+    for name in FORMATS:
+        monkeypatch.delenv("EDGEQ_ISA", raising=False)
+        expected = quants.quantize(everything, name, w)
+        monkeypatch.setenv("EDGEQ_ISA", isa)
+        assert (quants.quantize(everything, name, w) == expected).all(), name
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_loses_no_more_than_llama_cpp(name):
+    for kind, make in ARRAYS.items():
+        x = make()
+        for w, theirs in zip((None, importance(x.shape[1])), GOLDEN[name][kind]):
+            if theirs is None:
+                continue
+            lost = quants.error_report(x, quants.quantize(x, name, w), name, w).squared
+            room = 0.02 if kind == "ramp" else 1e-6  # an even ramp has one best scale, between those that are tried
+            assert lost <= theirs * (1 + room), (kind, w is not None)
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"Q1_0", "Q2_0"}))  # which the package cannot read
+def test_the_gguf_package_reads_the_same_numbers(name, everything):
+    data = quants.quantize(everything, name)
+    theirs = gguf.quants.dequantize(data, gguf.GGMLQuantizationType[name])
+    assert (theirs == quants.dequantize(data, name)).all()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_block_does_not_depend_on_its_neighbours(name):
+    x, w = gauss()[:5], importance(512)
+    whole = quants.quantize(x, name, w)
+    for row in range(5):
+        assert (quants.quantize(x[row], name, w) == whole[row]).all()
+    block = quants.FORMATS[name].block
+    assert (quants.quantize(x[0, :block], name, w[:block]) == whole[0, : quants.FORMATS[name].nbytes]).all()
+
+
+@pytest.mark.parametrize("name", ["Q4_K", "Q8_0"])
+def test_bytes_do_not_depend_on_threads(name):
+    x = np.random.default_rng(0).standard_normal((300, 2048)).astype(np.float32)
+    first = quants.quantize(x, name, threads=1)
+    for threads in (2, 3, 16):
+        assert (quants.quantize(x, name, threads=threads) == first).all()
+
+
+# What a format of so many bits may lose of Gaussian weights: half again as much as it does.
+RELATIVE = {
+    "Q8_0": 0.0075, "Q6_K": 0.026, "Q5_K": 0.052, "Q5_1": 0.051, "Q5_0": 0.061, "Q4_K": 0.105, "Q4_1": 0.105,
+    "Q4_0": 0.125, "IQ4_NL": 0.112, "IQ4_XS": 0.112, "Q3_K": 0.22, "Q2_K": 0.4, "IQ3_S": 0.2, "IQ3_XXS": 0.27,
+    "IQ2_S": 0.36, "IQ2_XS": 0.4, "IQ2_XXS": 0.45, "IQ1_M": 0.66, "IQ1_S": 0.74, "MXFP4": 0.17, "NVFP4": 0.16,
+    "TQ1_0": 0.66, "TQ2_0": 0.66, "Q2_0": 0.53, "Q1_0": 0.91,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32), size=st.floats(-1.5, 3), rows=st.integers(1, 3), blocks=st.integers(1, 3))
+def test_what_is_written_reads_back_close(name, seed, size, rows, blocks):
+    n = quants.FORMATS[name].block * blocks * max(1, 256 // quants.FORMATS[name].block)
+    x = np.random.default_rng(seed).standard_normal((rows, n)).astype(np.float32) * np.float32(10**size)
+    data = quants.quantize(x, name)
+    assert data.shape == (rows, quants.FORMATS[name].row_bytes(n))
+    assert np.isfinite(quants.scales(data, name)).all()
+    assert quants.error_report(x, data, name).relative < RELATIVE[name]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=12, deadline=None)
+@given(
+    x=hnp.arrays(np.float32, (2, 256), elements=st.floats(-2000, 2000, width=32)),
+    w=hnp.arrays(np.float32, (256,), elements=st.floats(0, 2.0**90, width=32)),
+)
+def test_no_array_makes_numbers_that_are_not_finite(name, x, w):
+    data = quants.quantize(x, name, w)
+    assert np.isfinite(quants.dequantize(data, name)).all()
+    assert (data == twin(x, name, w if w.any() else None)).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"Q1_0"}))
+def test_numbers_on_the_formats_own_grid_stay_near(name):
+    """A second round finds most of the first one's numbers again."""
+    once = quants.quantize(gauss(), name)
+    numbers = quants.dequantize(once, name)
+    first = quants.error_report(gauss(), once, name).squared
+    assert quants.error_report(numbers, quants.quantize(numbers, name), name).squared < 0.1 * first
+
+
+def test_columns_without_importance_cost_nothing_but_are_not_forgotten():
+    x, w = gauss(), importance(512)
+    w[::2] = 0
+    data = quants.quantize(x, "Q4_K", w)
+    error = (x - quants.dequantize(data, "Q4_K")) ** 2
+    plain = (x - quants.dequantize(quants.quantize(x, "Q4_K"), "Q4_K")) ** 2
+    assert error[:, 1::2].sum() < 0.95 * plain[:, 1::2].sum()
+    assert error[:, ::2].sum() < 10 * plain[:, ::2].sum()
+
+
+def test_an_importance_of_zero_counts_as_none():
+    x = gauss()
+    assert (quants.quantize(x, "Q3_K", np.zeros(512)) == quants.quantize(x, "Q3_K")).all()
+
+
+def test_only_ratios_of_importances_count():
+    x, w = gauss(), importance(512).astype(np.float64)
+    assert (quants.quantize(x, "Q4_K", w * 2.0**90) == quants.quantize(x, "Q4_K", w * 2.0**-90)).all()
+
+
+def test_a_stack_of_matrices_has_an_importance_each():
+    x = gauss().reshape(2, 12, 512)
+    w = np.stack([importance(512), importance(512)[::-1]])
+    both = quants.quantize(x, "Q4_K", w)
+    assert both.shape == (2, 12, 288)
+    for i in range(2):
+        assert (both[i] == quants.quantize(x[i], "Q4_K", w[i])).all()
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16"])
+def test_plain_floats(name):
+    x = np.concatenate([gauss().ravel(), np.array([0, -0.0, 1e-7, 65504, -1e-30, 2**-24, 3.14159], np.float32)])
+    data = quants.quantize(x, name)
+    assert (gguf.quants.quantize(x, gguf.GGMLQuantizationType[name]).view(np.uint8) == data).all()
+
+
+def test_without_the_library_numpy_serves(monkeypatch, everything):
+    expected = {name: quants.quantize(everything, name) for name in ("Q4_K", "F16", "BF16", "F32", "IQ2_S")}
+    monkeypatch.setattr(_lib, "available", lambda: False)
+    for name, data in expected.items():
+        assert (quants.quantize(everything, name) == data).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e9])
+def test_numbers_that_do_not_fit_are_named(bad):
+    x = gauss()
+    x[3, 77] = bad
+    with pytest.raises(FormatError, match=r"Q4_0: found .* at \[3, 77\]; expected finite numbers of at most"):
+        quants.quantize(x, "Q4_0")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [([1.0], "found list"), (np.arange(32), "found int"), (np.float32(1), "found float32"), (np.array(1.0), "0 axes")],
+)
+def test_what_is_no_array_of_floats_is_refused(array, message):
+    with pytest.raises(UsageError, match=message):
+        quants.quantize(array, "Q8_0")
+
+
+def test_rows_that_are_not_whole_blocks_are_refused():
+    with pytest.raises(FormatError, match="Q4_K: a row must have a multiple of 256 weights, found 500"):
+        quants.quantize(gauss()[:, :500], "Q4_K")
+
+
+@pytest.mark.parametrize("name", ["Q8_1", "Q8_K", "I8", "F64"])
+def test_formats_that_files_do_not_use_are_refused(name):
+    assert not can_encode(quants.FORMATS[name])
+    with pytest.raises(UsageError, match=f"{name} cannot be written: expected one of F32, F16, Q4_0"):
+        quants.quantize(gauss(), name)
+
+
+@pytest.mark.parametrize(
+    ("w", "message"),
+    [
+        (np.ones(511), r"shape \[512\], one for each column, found float64 \[511\]"),
+        (np.ones((24, 512)), "one for each column"),
+        (np.full(512, np.nan), "expected finite numbers"),
+        (-np.ones(512), "not negative"),
+        (np.array(["a"] * 512), "expected numbers"),
+    ],
+)
+def test_bad_importances_are_refused(w, message):
+    with pytest.raises(UsageError, match=message):
+        quants.quantize(gauss(), "Q4_K", w)
+
+
+def test_empty_arrays_are_empty():
+    assert quants.quantize(np.zeros((0, 256), np.float32), "Q4_K").shape == (0, 144)
+    assert quants.quantize(np.zeros((3, 0), np.float32), "Q8_0").shape == (3, 0)
+
+
+def test_an_error_report_adds_up():
+    x, w = gauss(), importance(512)
+    data = quants.quantize(x, "Q4_K", w)
+    e = x.astype(np.float64) - quants.dequantize(data, "Q4_K")
+    report = quants.error_report(x, data, "Q4_K", w)
+    assert report.squared == pytest.approx((w * e**2).sum())
+    assert report.relative == pytest.approx(np.sqrt((w * e**2).sum() / (w * x.astype(np.float64) ** 2).sum()))
+    assert report.rmse == pytest.approx(np.sqrt((e**2).mean()))
+    assert report.largest == np.abs(e).max()
+    assert report.blocks.shape == (24, 2)
+    assert report.blocks.sum() == pytest.approx(report.squared)
+    assert report.rows.shape == (24,)
+    with pytest.raises(UsageError, match="expected data for shape"):
+        quants.error_report(x[:2], data, "Q4_K")
