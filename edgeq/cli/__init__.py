@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "what is in a model file, and the memory it needs",
     "tokenize": "text to token ids or pieces",
     "pull": "fetch a model by name, from the hub or from a URL",
+    "quantize": "write a model in smaller formats",
     "gguf": "look into GGUF files, check, edit, compare, cut and join them",
     "bench": "how fast edgeq and other engines are here, and how far from the limit",
     "doctor": "what this machine and this installation can do",

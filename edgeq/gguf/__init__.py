@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from edgeq.gguf.editing import Change, Edit, edit
     from edgeq.gguf.extracting import extract
     from edgeq.gguf.hashing import Hashes, hash_tensors
-    from edgeq.gguf.writer import Writer
+    from edgeq.gguf.writer import Writer, tensor_info
 
 __all__ = [
     "Change", "Comparison", "Edit", "Finding", "GGUFFile", "Hashes", "Metadata", "NumberArray", "Part", "StringArray",
     "Tensor", "TensorInfo", "Value", "Writer", "compare", "copy", "edit", "extract", "hash_tensors", "merge_model",
-    "open", "split_model", "verify", "write",
+    "open", "split_model", "tensor_info", "verify", "write",
 ]  # fmt: skip
 
 _LATER = {
     "Writer": "writer", "copy": "copying", "write": "copying", "split_model": "copying", "merge_model": "copying",
     "Finding": "checks", "verify": "checks", "Change": "editing", "Edit": "editing", "edit": "editing",
     "Hashes": "hashing", "hash_tensors": "hashing", "Comparison": "comparing", "compare": "comparing",
-    "extract": "extracting",
+    "extract": "extracting", "tensor_info": "writer",
 }  # fmt: skip
 
 

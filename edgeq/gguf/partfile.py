@@ -36,15 +36,20 @@ def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
 
 
 class PartFile:
-    """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it."""
+    """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it.
 
-    def __init__(self, target: str, size: int) -> None:
+    One that is to be `kept` is called `.NAME.part` instead, and is taken up again where there is one already."""
+
+    def __init__(self, target: str, size: int, kept: bool = False) -> None:
         """Creates the file and reserves `size` bytes. GGUFError if the disk refuses."""
         self.target = os.path.realpath(target)
         self.path = ""
         self.written = 0
         self._fd = -1
-        self._create()
+        if kept:
+            self._take_up()
+        else:
+            self._create()
         try:
             self.reserve(size)
         except BaseException:
@@ -65,6 +70,46 @@ class PartFile:
             except (OSError, ValueError) as e:
                 raise self.error(e) from None
         raise GGUFError(f"{shown(self.target)}: cannot be written: {shown(self.path)} and 999 like it are in the way")
+
+    def _take_up(self) -> None:
+        folder, name = os.path.split(self.target)
+        self.path = os.path.join(folder, f".{name[:48]}.part")
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            self._fd = os.open(self.path, flags, 0o666)
+        except (OSError, ValueError) as e:
+            self.path = ""
+            raise self.error(e) from None
+
+    def kept_bytes(self, n: int) -> bytes | None:
+        """The next `n` bytes that an earlier run left, as if they were written now; None if there are fewer."""
+        try:
+            data = b""
+            while len(data) < n and (more := os.read(self._fd, min(n - len(data), _CHUNK))):
+                data += more
+            if len(data) == n:
+                self.written += n
+                return data
+            os.lseek(self._fd, self.written, os.SEEK_SET)
+        except OSError as e:
+            raise self.error(e) from None
+        return None
+
+    def back_to(self, n: int) -> None:
+        """Goes on writing after the first `n` bytes."""
+        try:
+            os.lseek(self._fd, n, os.SEEK_SET)
+        except OSError as e:
+            raise self.error(e) from None
+        self.written = n
+
+    def keep(self) -> None:
+        """Closes the file and leaves it for another run. Never raises."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self.path = ""
 
     def error(self, e: Exception) -> GGUFError:
         return GGUFError(f"{shown(self.target)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}")

@@ -5,11 +5,13 @@ Owns the layout of what is written; the bytes of headers are encode.py's, tempor
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from edgeq import quants
@@ -17,6 +19,7 @@ from edgeq.errors import FormatError, UsageError, shown
 from edgeq.gguf import limits
 from edgeq.gguf.encode import encode_metadata, encode_table, typed
 from edgeq.gguf.header import TensorInfo
+from edgeq.gguf.journal import Journal
 from edgeq.gguf.metadata import Value
 from edgeq.gguf.part import Part
 from edgeq.gguf.partfile import PartFile, check_target
@@ -26,6 +29,12 @@ from edgeq.gguf.split import part_name
 
 if TYPE_CHECKING:
     from edgeq.gguf.reader import StrPath
+
+_PIECE = 8 << 20  # bytes
+
+
+def _digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
 
 
 def tensor_info(name: str, shape: Iterable[int], fmt: str | quants.Format) -> TensorInfo:
@@ -57,7 +66,10 @@ class Writer:
     exception leaves nothing behind. `metadata` is a Metadata, or a mapping of plain values and gguf.Value.
     `sources` are the files that are read meanwhile: writing over one of them is refused. With `max_tensors`
     or `max_bytes` (of tensor data) per file the model is split; `paths` are the files that are written.
-    `pad_end=False` leaves out the padding after the last tensor. Raises UsageError for arguments that make no
+    `pad_end=False` leaves out the padding after the last tensor. `groups` are the numbers of tensors of each file
+    where a model is to be split just so. With `resume`, a text that says what is made from what, a run that ends early
+    leaves what it wrote, and the next one for the same text goes on from there: `done` tensors then need not be
+    written again. Raises UsageError for arguments that make no
     GGUF file, GGUFError if the disk refuses.
     """
 
@@ -73,6 +85,8 @@ class Writer:
         max_tensors: int | None = None,
         max_bytes: int | None = None,
         pad_end: bool = True,
+        groups: Sequence[int] | None = None,
+        resume: str | None = None,
     ) -> None:
         if version not in (2, 3):
             raise UsageError(f"version {shown(version)}; GGUF files are written in version 2 or 3")
@@ -82,7 +96,7 @@ class Writer:
         self._sources = tuple(os.fsdecode(s) for s in sources)
         infos = [t if isinstance(t, TensorInfo) else tensor_info(*t) for t in tensors]
         check_names(infos)
-        self._plans = _plan(os.fsdecode(path), typed(metadata), infos, max_tensors, max_bytes)
+        self._plans = _plan(os.fsdecode(path), typed(metadata), infos, max_tensors, max_bytes, groups)
         for plan in self._plans:
             plan.encode(version)
         self.paths = tuple(plan.path for plan in self._plans)
@@ -90,6 +104,13 @@ class Writer:
         self._next = 0
         self._files: list[PartFile] = []
         self._broken = False
+        self._resume = resume
+        self._journal: Journal | None = None
+
+    @property
+    def done(self) -> int:
+        """How many tensors are written, in order."""
+        return self._next
 
     def __enter__(self) -> Writer:
         if self._files:
@@ -97,7 +118,10 @@ class Writer:
         for path in self.paths:
             check_target(path, self._overwrite, self._sources)
         try:
-            self._begin(0)
+            if self._resume is None:
+                self._begin(0)
+            else:
+                self._go_on(self._resume)
         except BaseException:
             self._discard()
             raise
@@ -118,26 +142,67 @@ class Writer:
             self._end()
             self._begin(len(self._files))
         self._broken = True  # until all its bytes are there
-        self._stream(self._files[-1], info, data)
+        digest = self._stream(self._files[-1], info, data)
+        self._files[-1].write(bytes(self._padding(self._next)))
         self._broken = False
         self._next += 1
-        last = self._next == len(self._todo) or self._todo[self._next][0] != index
-        if self._pad_end or not last:
-            self._files[-1].write(bytes(-info.nbytes % self._plans[index].alignment))
+        if self._journal:
+            self._journal.add(digest)
 
-    def _stream(self, file: PartFile, info: TensorInfo, data: Any) -> None:
-        done = 0
+    def _padding(self, number: int) -> int:
+        """Bytes behind the tensor with this number."""
+        index, info = self._todo[number]
+        last = number + 1 == len(self._todo) or self._todo[number + 1][0] != index
+        return -info.nbytes % self._plans[index].alignment if self._pad_end or not last else 0
+
+    def _stream(self, file: PartFile, info: TensorInfo, data: Any) -> str:
+        """Writes the bytes of a tensor; their digest, if there is a journal."""
+        done, hashed = 0, _digest()
         for chunk in _chunks(data, info.name):
             done += chunk.nbytes
             if done > info.nbytes:
                 break
             file.write(chunk)
+            if self._journal:
+                hashed.update(chunk)
         if done != info.nbytes:
             amount = f"over {info.nbytes}" if done > info.nbytes else done
             raise UsageError(
                 f"tensor {shown(info.name)}: got {amount} bytes; "
                 f"{info.format.name} {list(info.shape)} has {info.nbytes}"
             )
+        return hashed.hexdigest()
+
+    def _go_on(self, what: str) -> None:
+        """Opens the journal, and takes up what an earlier run wrote as far as it is what its digests say."""
+        made = _digest()
+        for plan in self._plans:
+            made.update(plan.head)
+        made.update(what.encode("utf-8", "surrogatepass"))
+        self._journal = Journal(self.paths[0], made.hexdigest())
+        there = self._begin(0)
+        for digest in self._journal.digests[: len(self._todo)]:
+            if not there or not self._taken_up(digest):
+                break
+            self._journal.add(digest)
+            self._next += 1
+
+    def _taken_up(self, digest: str) -> bool:
+        """Whether the next tensor is there already."""
+        index, info = self._todo[self._next]
+        while len(self._files) <= index:
+            self._end()
+            if not self._begin(len(self._files)):
+                return False
+        file, hashed = self._files[-1], _digest()
+        start, left = file.written, info.nbytes
+        while left and (piece := file.kept_bytes(min(left, _PIECE))) is not None:
+            hashed.update(piece)
+            left -= len(piece)
+        if left or hashed.hexdigest() != digest or file.kept_bytes(self._padding(self._next)) is None:
+            file.back_to(start)
+            return False
+        return True
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         try:
@@ -146,12 +211,17 @@ class Writer:
         finally:
             self._discard()
 
-    def _begin(self, index: int) -> None:
+    def _begin(self, index: int) -> bool:
+        """Opens a file, writes its header; whether an earlier run had done so."""
         plan = self._plans[index]
         head = plan.head if self._pad_end or plan.tensors else plan.head[: plan.head_bytes]
-        file = PartFile(plan.path, len(plan.head) + plan.data_bytes)
+        file = PartFile(plan.path, len(plan.head) + plan.data_bytes, kept=self._journal is not None)
         self._files.append(file)
+        if self._journal and file.kept_bytes(len(head)) == head:
+            return True
+        file.back_to(0)
         file.write(head)
+        return False
 
     def _end(self) -> None:
         """Closes the last file and reads it back as any reader would."""
@@ -173,10 +243,17 @@ class Writer:
             check_target(file.target, self._overwrite, self._sources)
         for file in reversed(self._files):  # the first last: without it a split model is no model
             file.commit()
+        if self._journal:
+            self._journal.remove()
 
     def _discard(self) -> None:
         for file in self._files:
-            file.discard()
+            if self._journal:
+                file.keep()
+            else:
+                file.discard()
+        if self._journal:
+            self._journal.close()
 
 
 class Plan:
@@ -241,13 +318,14 @@ def _plan(
     tensors: list[TensorInfo],
     max_tensors: int | None,
     max_bytes: int | None,
+    sizes: Sequence[int] | None,
 ) -> list[Plan]:
     """The files to write: one, or as many as the limits ask for, named and keyed as llama.cpp does it."""
-    if max_tensors is None and max_bytes is None:
+    if max_tensors is None and max_bytes is None and sizes is None:
         if (_number(metadata.get("split.count")) or 0) > 1:
             raise UsageError(f"{shown(path)}: metadata key split.count says that it is split; leave out the split keys")
         return [Plan(path, metadata, tensors)]
-    groups = _groups(tensors, max_tensors, max_bytes, _alignment(metadata))
+    groups = _given(tensors, sizes) if sizes else _groups(tensors, max_tensors, max_bytes, _alignment(metadata))
     if len(groups) > limits.MAX_PARTS:
         raise UsageError(
             f"{shown(path)}: {len(groups)} parts; at most {limits.MAX_PARTS} are possible, allow larger ones"
@@ -262,6 +340,14 @@ def _plan(
         head = plain if i == 0 else {k: v for k, v in plain.items() if k == "general.alignment"}
         plans.append(Plan(part_name(prefix, i, len(groups)), head | keys, group))
     return plans
+
+
+def _given(tensors: list[TensorInfo], sizes: Sequence[int]) -> list[list[TensorInfo]]:
+    """As many tensors in each file as `sizes` say."""
+    if sum(sizes) != len(tensors) or min(sizes) < 0:
+        raise UsageError(f"groups={shown(list(sizes))}: expected numbers of tensors that add up to {len(tensors)}")
+    ends = list(accumulate(sizes))
+    return [tensors[end - n : end] for n, end in zip(sizes, ends)]
 
 
 def _groups(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq import _lib
-from edgeq.errors import BackendError, FormatError, UsageError
-from edgeq.quants import decode
+from edgeq.errors import FormatError, UsageError
+from edgeq.quants import decode, native
 from edgeq.quants.bits import F32, U8
 from edgeq.quants.table import FORMATS, Format
 from edgeq.record import Record
@@ -95,31 +93,19 @@ def _encode(x: F32, fmt: Format, importance: F32 | None, out: U8, threads: int |
         return
     if fmt.name == "F32":
         out[:] = x.astype("<f4").view(np.uint8)
-    elif not _lib.available():
+    elif not native.available():
         _encode_numpy(x, fmt, importance, out)
-    elif x.size <= _WORK:
-        _encode_native(x, fmt, importance, out)
+    elif x.size <= _WORK or threads == 1:
+        native.encode_rows(x, fmt, importance, out)
     else:
         step = max(1, _WORK // x.shape[1])
         with ThreadPoolExecutor(threads or _threads()) as pool:
             jobs = [
-                pool.submit(_encode_native, x[at : at + step], fmt, importance, out[at : at + step])
+                pool.submit(native.encode_rows, x[at : at + step], fmt, importance, out[at : at + step])
                 for at in range(0, len(x), step)
             ]
             for job in jobs:
                 job.result()
-
-
-def _encode_native(x: F32, fmt: Format, importance: F32 | None, out: U8) -> None:
-    ffi, lib = _lib.ffi, _lib.lib
-    isa = os.environ.get("EDGEQ_ISA")
-    weights = ffi.NULL if importance is None else ffi.from_buffer("float[]", importance)
-    status = lib.eq_encode(
-        fmt.id, ffi.NULL if isa is None else isa.encode(), ffi.from_buffer("float[]", x), len(x), x.shape[1],
-        weights, ffi.from_buffer("uint8_t[]", out, require_writable=True),
-    )  # fmt: skip
-    if status:
-        raise BackendError(f"{fmt.name}: the native encoder refused {len(x)} rows of {x.shape[1]} (status {status})")
 
 
 def _encode_numpy(x: F32, fmt: Format, importance: F32 | None, out: U8) -> None:

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from edgeq import _lib, quants
 from edgeq.errors import FormatError, UsageError
+from edgeq.quants import native
 from edgeq.quants.encode import can_encode
 from tests.quants.encoding import ARRAYS, FORMATS, gauss, importance
 
@@ -168,7 +169,7 @@ def test_plain_floats(name):
 
 def test_without_the_library_numpy_serves(monkeypatch, everything):
     expected = {name: quants.quantize(everything, name) for name in ("Q4_K", "F16", "BF16", "F32", "IQ2_S")}
-    monkeypatch.setattr(_lib, "available", lambda: False)
+    monkeypatch.setattr(native, "available", lambda: False)
     for name, data in expected.items():
         assert (quants.quantize(everything, name) == data).all()
 

@@ -1,0 +1,177 @@
+"""`edgeq quantize`: a model in another mix of formats, with a table of what becomes of each tensor."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from edgeq.cli.show import size
+from edgeq.cli.terminal import Out, say
+from edgeq.errors import UsageError, shown
+from edgeq.quantize import MIXES, Options, Report, mix_named, quantize, summary
+
+
+@click.command(
+    epilog=f"TYPE is one of {', '.join(MIXES)}. A pattern is a regular expression, searched in the names of tensors; "
+    "the first that fits counts, those of the command line before those of a file."
+)
+@click.argument("words", nargs=-1, required=True, metavar="IN [OUT] TYPE")
+@click.option("--imatrix", metavar="FILE", help="Importance matrix, as edgeq imatrix or llama.cpp writes it.")
+@click.option("--recipe", default="llama.cpp", show_default=True, help="Whose choice of formats.")
+@click.option("--tensor-type", "patterns", multiple=True, metavar="PATTERN=TYPE", help="Formats of some tensors.")
+@click.option("--tensor-type-file", "pattern_file", metavar="FILE", help="The same, a line or word each.")
+@click.option("--output-type", "--output-tensor-type", "output", metavar="TYPE", help="Format of output.weight.")
+@click.option("--embedding-type", "--token-embedding-type", "embedding", metavar="TYPE", help="Of the embeddings.")
+@click.option("--pure", is_flag=True, help="One format for all matrices.")
+@click.option("--leave-output-tensor", "keep_output", is_flag=True, help="Leave output.weight as it is.")
+@click.option("--keep-split", is_flag=True, help="Write as many parts as the source has.")
+@click.option("--allow-requantize", is_flag=True, help="Quantize what is quantized already, which loses twice.")
+@click.option("--dry-run", is_flag=True, help="Show formats, sizes and errors; write nothing.")
+@click.option("--resume", is_flag=True, help="If it is interrupted, leave what is done and go on from it next time.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads; all useful cores otherwise.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    words: Sequence[str], imatrix: str | None, recipe: str, patterns: Sequence[str], pattern_file: str | None,
+    output: str | None, embedding: str | None, pure: bool, keep_output: bool, keep_split: bool, allow_requantize: bool,
+    dry_run: bool, resume: bool, overwrite: bool, threads: int | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Quantize the GGUF model IN to TYPE and write it as OUT, by default beside IN with the type in its name."""
+    source, target, kind = _places(words)
+    options = Options(_overrides(patterns, pattern_file), output, embedding, pure, keep_output)
+    progress = _Progress(quiet or as_json or dry_run)
+    try:
+        report = quantize(
+            source, target, kind, importance=_importances(imatrix), importance_file=imatrix or "", recipe=recipe,
+            options=options, allow_requantize=allow_requantize, keep_split=keep_split, overwrite=overwrite,
+            resume=resume, dry_run=dry_run, threads=threads, progress=progress,
+        )  # fmt: skip
+    finally:
+        progress.close()
+    if as_json:
+        Out().write(json.dumps(facts(report), indent=1) + "\n")
+    elif dry_run:
+        Out().write("\n".join(table(report)) + "\n")
+    for line in notes(report, imatrix):
+        say(line)
+
+
+def _places(words: Sequence[str]) -> tuple[str, str, str]:
+    """Source, target and type from two or three words."""
+    if len(words) not in (2, 3):
+        raise UsageError(f"expected IN [OUT] TYPE, found {len(words)} words")
+    source, kind = words[0], mix_named(words[-1])[0]
+    stem = source.removesuffix(".gguf")
+    return source, words[1] if len(words) == 3 else f"{stem}-{kind}.gguf", kind
+
+
+def _overrides(patterns: Sequence[str], file: str | None) -> tuple[tuple[str, str], ...]:
+    words = list(patterns)
+    if file is not None:
+        with open(file, encoding="utf-8", errors="strict") as lines:
+            try:
+                words += lines.read(1 << 20).split()
+            except UnicodeDecodeError:
+                raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
+    pairs = [word.rpartition("=") for word in words]
+    if bad := next((word for word, (name, _, fmt) in zip(words, pairs) if not name or not fmt), None):
+        raise UsageError(f"tensor type {shown(bad)}: expected PATTERN=TYPE")
+    return tuple((name, fmt) for name, _, fmt in pairs)
+
+
+def _importances(path: str | None) -> Any:
+    if path is None:
+        return None
+    from edgeq import imatrix
+
+    return imatrix.load(path)
+
+
+class _Progress:
+    """A bar on a terminal that names the tensor at work; elsewhere nothing."""
+
+    def __init__(self, silent: bool) -> None:
+        import sys
+
+        from edgeq.pull.progress import Bar, Silent
+
+        self._bar = Silent() if silent or sys.stderr is None or not sys.stderr.isatty() else Bar()
+        self._name = ""
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        if name != self._name:
+            self._name = name
+            self._bar.start(shown(name, 40), done, total)
+        self._bar.update(done)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def facts(report: Report) -> dict[str, Any]:
+    """The report as JSON types; errors are of a sample of rows."""
+    choices = [r.choice for r in report.results]
+    return {
+        "files": list(report.paths),
+        "mix": report.mix,
+        **summary(choices),
+        "missing_importances": list(report.missing),
+        "requantized": len(report.requantized),
+        "tensors": [
+            {
+                "name": r.choice.name,
+                "shape": list(r.choice.shape),
+                "from": r.choice.source.name,
+                "to": r.choice.target.name,
+                "bytes": r.choice.target_bytes,
+                "why": r.choice.why or None,
+                "fallback_from": r.choice.fallback or None,
+                "importance": r.weighted,
+                "relative_error": r.loss.relative if r.choice.changes else None,
+            }
+            for r in report.results
+        ],
+    }
+
+
+def table(report: Report) -> list[str]:
+    """A line for each tensor: name, shape, formats, bytes, error of a sample, and why it is so."""
+    from edgeq.cli.gguf.lines import table as lines
+
+    rows = []
+    for r in report.results:
+        c = r.choice
+        loss = f"{100 * r.loss.relative:.2f} %" if c.changes else ""
+        why = f"{c.why} ({c.fallback})" if c.fallback else c.why
+        shape, name = " x ".join(map(str, c.shape)), f"{shown(c.name, 80)}  {why}".strip()
+        rows.append((shape, c.source.name, c.target.name, size(c.target_bytes), loss, name))
+    return lines(("shape", "from", "to", "bytes", "error", "tensor"), rows)
+
+
+def notes(report: Report, imatrix: str | None) -> list[str]:
+    """What a person should know: fallbacks, what is missing, and what came out."""
+    choices = [r.choice for r in report.results]
+    out = []
+    moved = Counter((c.why, c.fallback, c.target.name) for c in choices if c.fallback)
+    for (why, wanted, got), n in moved.items():
+        out.append(f"{n} tensors: {why}: {got} instead of {wanted}")
+    if report.requantized:
+        out.append(f"{len(report.requantized)} tensors were quantized before: their errors add to those named here")
+    low = sum(c.low and c.changes and not r.weighted for c, r in zip(choices, report.results))
+    if low:
+        out.append(f"{low} tensors of very few bits have no importances: expect little of them; see edgeq imatrix")
+    missing = [name for name in report.missing if "token_embd" not in name and name != "output.weight"]
+    if imatrix and missing:
+        out.append(f"{shown(imatrix)}: nothing on {len(missing)} tensors, from {shown(missing[0])} on")
+    total = summary(choices)
+    bits = 8 * total["target_bytes"] / max(1, total["weights"])
+    where = f"{', '.join(map(shown, report.paths))}: " if report.paths else "would write "
+    formats = Counter(c.target.name for c in choices if len(c.shape) > 1)
+    mixture = ", ".join(f"{n} {fmt}" for fmt, n in formats.most_common())
+    out.append(f"{where}{size(total['target_bytes'])}, {bits:.2f} bits a weight ({mixture})")
+    return out

@@ -1,0 +1,78 @@
+"""Which tensors of a file in the making are done: lines beside it, so that a run that was ended can be gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import IO
+
+from edgeq.errors import GGUFError, UsageError, shown
+
+
+class Journal:
+    """`.NAME.journal` beside `target`: a key that says what is made, then a digest for each tensor that is written.
+
+    `digests` are those of an earlier run for the same key; with another key, or torn, it starts anew.
+    """
+
+    def __init__(self, target: str, key: str) -> None:
+        """UsageError if another run holds it, GGUFError if the disk refuses."""
+        folder, name = os.path.split(os.path.realpath(target))
+        self.path = os.path.join(folder, f".{name[:48]}.journal")
+        self.digests: list[str] = []
+        self._target = target
+        try:
+            self._file: IO[str] = open(self.path, "a+", encoding="ascii", errors="replace")  # noqa: SIM115
+        except (OSError, ValueError) as e:
+            raise self._error(e) from None
+        try:
+            self._claim()
+            self._file.seek(0)
+            lines = self._file.read(1 << 24).split("\n")  # the last one is what a torn write left, or empty
+            if lines[0] == key and len(lines) > 1:
+                self.digests = lines[1:-1]
+            self._restart(key)
+        except OSError as e:
+            self.close()
+            raise self._error(e) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self) -> None:
+        """Two runs would write into one file: the second is refused. Not on Windows."""
+        try:
+            import fcntl
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{shown(self._target)}: another run is writing it; wait until that has ended") from None
+
+    def _restart(self, key: str) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(key + "\n")
+        self._file.flush()
+
+    def add(self, digest: str) -> None:
+        """One more tensor is written."""
+        try:
+            self._file.write(digest + "\n")
+            self._file.flush()
+        except OSError as e:
+            raise self._error(e) from None
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def remove(self) -> None:
+        """The work is done."""
+        self.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+    def _error(self, e: Exception) -> GGUFError:
+        return GGUFError(f"{shown(self.path)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}")

@@ -1,0 +1,187 @@
+"""What becomes of each tensor: its format, why, and what that is in bytes. Nothing is read but headers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from edgeq.errors import UsageError, shown
+from edgeq.quantize.mixes import ALIASES, FALLBACK, MIXES, Mix
+from edgeq.quantize.roles import CONDITIONS, COUNTED, Facts, Place, kept, layer_of, role_of
+from edgeq.quants import Format, by_name
+from edgeq.record import Record
+
+if TYPE_CHECKING:
+    from edgeq.gguf import GGUFFile, Tensor
+
+FLOATS = ("F32", "F16", "BF16")
+_INTEGERS = ("I8", "I16", "I32", "I64")
+
+
+class Options(Record):
+    """How to depart from a mix. `overrides`: pairs of a pattern (searched in the name) and a format, the first that
+    fits counts; `output`, `embedding`: formats of these matrices; `pure`: the mix's format for all matrices;
+    `keep_output`: the output matrix stays as it is."""
+
+    overrides: tuple[tuple[str, str], ...] = ()
+    output: str | None = None
+    embedding: str | None = None
+    pure: bool = False
+    keep_output: bool = False
+
+
+class Choice(Record):
+    """A tensor's fate. `why` it is not what the mix says for its role, or empty; `fallback`: the format that its rows
+    do not fit; `low`: of so few bits that it needs importances."""
+
+    name: str
+    shape: tuple[int, ...]
+    source: Format
+    target: Format
+    source_bytes: int
+    target_bytes: int
+    why: str = ""
+    fallback: str = ""
+    low: bool = False
+
+    @property
+    def changes(self) -> bool:
+        return self.source.name != self.target.name
+
+
+def mix_named(name: str) -> tuple[str, Mix]:
+    """The mix of this name, in any case; UsageError if there is none."""
+    upper = name.upper().replace("-", "_")
+    upper = ALIASES.get(upper, upper)
+    if upper not in MIXES:
+        raise UsageError(f"type {shown(name)}: expected one of {', '.join(MIXES)}")
+    return upper, MIXES[upper]
+
+
+def check_recipe(recipe: str) -> None:
+    """UsageError if there is no such recipe. The recipe of llama.cpp is the one there is."""
+    if recipe != "llama.cpp":
+        raise UsageError(f"recipe {shown(recipe)}: expected llama.cpp")
+
+
+def make_plan(file: GGUFFile, mix: Mix, options: Options, imatrix: bool) -> list[Choice]:
+    """A choice for every tensor, in the order of the file. UsageError for formats or patterns that make no sense."""
+    patterns = _patterns(options.overrides)
+    facts = Facts.of(file.metadata, file.tensors, imatrix)
+    tied = "output.weight" not in file.tensors
+    chooser = _Chooser(mix, facts, options, patterns, tied)
+    # llama.cpp counts tensors in this order
+    ordered = sorted(file.tensors.values(), key=lambda t: (layer_of(t.name), t.name.encode()))
+    found = {t.name: chooser.choose(t) for t in ordered}
+    return [found[name] for name in file.tensors]
+
+
+def _patterns(overrides: Iterable[tuple[str, str]]) -> list[tuple[re.Pattern[str], Format]]:
+    out = []
+    for pattern, fmt in overrides:
+        try:
+            out.append((re.compile(pattern), writable(fmt)))
+        except re.error as e:
+            raise UsageError(f"tensor type {shown(pattern)}={shown(fmt)}: no regular expression ({e})") from None
+    return out
+
+
+def writable(name: str) -> Format:
+    """The format of this name, one that edgeq can write."""
+    from edgeq.quants.encode import can_encode
+
+    fmt = by_name(name)
+    if not can_encode(fmt):
+        raise UsageError(f"{fmt.name} is not a format of weights; expected F32, F16, BF16 or a quantized one")
+    return fmt
+
+
+class _Chooser:
+    """Goes through the tensors as llama-quantize does, whose rules count what came before."""
+
+    def __init__(
+        self, mix: Mix, facts: Facts, options: Options, patterns: list[tuple[re.Pattern[str], Format]], tied: bool
+    ) -> None:
+        self._mix, self._facts, self._options, self._patterns, self._tied = mix, facts, options, patterns, tied
+        self._seen: Counter[str] = Counter()
+
+    def choose(self, t: Tensor) -> Choice:
+        reason = kept(t.name, t.shape, self._facts.arch)
+        role = role_of(t.name)
+        if not reason and role == "output" and self._options.keep_output:
+            reason = "kept as asked"
+        if not reason and t.format.name in _INTEGERS:
+            reason = "integers"
+        if reason:
+            return self._made(t, t.format, reason)
+        return self._fitting(t, *self._wanted(t, role))
+
+    def _wanted(self, t: Tensor, role: str) -> tuple[Format, str]:
+        named = next((fmt for pattern, fmt in self._patterns if pattern.search(t.name)), None)
+        o = self._options
+        # the table of embeddings for each layer is a large one of its own: a pattern that names it comes first
+        if role == "token_embd" and o.embedding and not (named and t.name != "token_embd.weight"):
+            return writable(o.embedding), "embedding format as asked"
+        if role == "output" and o.output:
+            return writable(o.output), "output format as asked"
+        if named:
+            return named, "as asked"
+        if self._mix.default in FLOATS or o.pure:
+            return by_name(self._mix.default), ""
+        if role == "output" or (self._tied and role == "token_embd"):
+            return self._output(t), ""
+        return by_name(self._ruled(t, role)), ""
+
+    def _output(self, t: Tensor) -> Format:
+        if self._options.output:
+            return writable(self._options.output)
+        default = by_name(self._mix.default)
+        fits = self._mix.output == "Q8_0" or (self._facts.arch != "falcon" and t.shape[-1] % default.block == 0)
+        return by_name(self._mix.output if fits else "Q8_0")
+
+    def _ruled(self, t: Tensor, role: str) -> str:
+        facts = self._facts
+        before = self._seen[role]
+        of = facts.values if role == "attn_v" else facts.layers
+        index = before
+        if facts.experts > 1 and role.startswith("ffn"):
+            index = layer_of(t.name)
+        place = Place(index, of, before, len(t.shape) > 2 and t.shape[-3] > 1)
+        self._seen[role] += role in COUNTED
+        for rule in self._mix.rules:
+            if rule.role in (role, "any") and all(CONDITIONS[c](facts, place) for c in rule.when):
+                return rule.format
+        return self._mix.default
+
+    def _fitting(self, t: Tensor, fmt: Format, why: str) -> Choice:
+        columns = t.shape[-1]
+        if columns % fmt.block == 0:
+            return self._made(t, fmt, why)
+        near = by_name(FALLBACK.get(fmt.name, "F16"))
+        if columns % near.block:
+            near = by_name("F16")
+        return self._made(t, near, f"rows of {columns} are not whole blocks of {fmt.block}", fmt.name)
+
+    def _made(self, t: Tensor, fmt: Format, why: str, fallback: str = "") -> Choice:
+        low = fmt.name in _LOW or (fmt.name == "Q2_K" and self._mix.low)
+        outside = role_of(t.name) in ("output", "token_embd")
+        rows = t.nbytes // t.format.row_bytes(t.shape[-1]) if t.shape else 1
+        size = rows * fmt.row_bytes(t.shape[-1]) if t.shape else t.nbytes
+        return Choice(t.name, t.shape, t.format, fmt, t.nbytes, size, why, fallback, low and not outside)
+
+
+_LOW = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS")
+
+
+def summary(choices: Iterable[Choice]) -> Mapping[str, int]:
+    """Totals: weights, source_bytes, target_bytes, fallbacks."""
+    rows = list(choices)
+    weights = sum(c.source_bytes // c.source.nbytes * c.source.block for c in rows)
+    return {
+        "weights": weights,
+        "source_bytes": sum(c.source_bytes for c in rows),
+        "target_bytes": sum(c.target_bytes for c in rows),
+        "fallbacks": sum(bool(c.fallback) for c in rows),
+    }

@@ -1,0 +1,205 @@
+"""A GGUF model in another mix of formats: reads a tensor, encodes it, writes it, and says what that cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeq import gguf, machine
+from edgeq.errors import GGUFError, UsageError, shown
+from edgeq.gguf import Value, Writer
+from edgeq.gguf.split import KEYS as SPLIT_KEYS
+from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, make_plan, mix_named
+from edgeq.quantize.stream import Loss, matrices_of, pieces
+from edgeq.record import Record
+
+if TYPE_CHECKING:
+    from edgeq.gguf import GGUFFile, Tensor
+    from edgeq.gguf.reader import StrPath
+    from edgeq.quants.bits import F32
+
+Progress = Callable[[int, int, str], None]  # bytes of the source done, of all, the tensor now at work
+
+
+class Importances(Protocol):
+    """What is asked of an importance matrix; see `edgeq.imatrix`."""
+
+    datasets: Sequence[str]
+    chunk_count: int
+    entries: Mapping[str, Any]
+
+    def importance(self, name: str, matrices: int, n: int) -> F32 | None: ...
+
+
+class Result(Record):
+    """A tensor of the new file: what was chosen, whether it had importances, what it lost (of a sample of its rows)."""
+
+    choice: Choice
+    weighted: bool
+    loss: Loss
+
+
+class Report(Record):
+    """What `quantize` did, or with `dry_run` would do. `missing`: tensors that the importance matrix does not know;
+    `requantized`: those that had lost something before."""
+
+    paths: tuple[str, ...]
+    mix: str
+    results: tuple[Result, ...]
+    missing: tuple[str, ...]
+    requantized: tuple[str, ...]
+
+
+def quantize(
+    source: StrPath,
+    target: StrPath,
+    type: str,
+    *,
+    importance: Importances | None = None,
+    importance_file: StrPath = "",
+    recipe: str = "llama.cpp",
+    options: Options | None = None,
+    allow_requantize: bool = False,
+    keep_split: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Writes the model `source` with the mix `type` as `target`; the source is only read.
+
+    Tensors are read, encoded and written piece by piece, so memory does not depend on the model. The file appears when
+    it is complete. With `resume` an interrupted run leaves what it has done beside the target, and the next one with
+    the same arguments goes on from there. `dry_run` writes nothing, and finds the loss on a few rows of each tensor.
+    UsageError for arguments that make no sense, FormatError naming the tensor for weights that are not finite,
+    GGUFError for a source that is broken or changes, or a disk that is full.
+    """
+    check_recipe(recipe)
+    name, mix = mix_named(type)
+    options = options or Options()
+    threads = threads or machine.threads_to_use()
+    with gguf.open(source) as g:
+        plan = make_plan(g, mix, options, importance is not None)
+        requantized = _check_sources(g, plan, allow_requantize)
+        weights = _importances(g, plan, importance)
+        missing = tuple(c.name for c in plan if c.changes and importance and weights[c.name] is None)
+        if dry_run:
+            with ThreadPoolExecutor(threads) as pool:
+                results = tuple(_tried(g.tensors[c.name], c, weights[c.name], pool, threads) for c in plan)
+            return Report((), name, results, missing, requantized)
+        metadata = _metadata(g, mix.file_type, importance, os.fsdecode(importance_file))
+        writer = Writer(
+            target, metadata, [gguf.tensor_info(c.name, c.shape, c.target) for c in plan],
+            overwrite=overwrite, sources=[part.path for part in g.parts],
+            groups=[len(part.header.tensors) for part in g.parts] if keep_split and len(g.parts) > 1 else None,
+            resume=_fingerprint(g, plan, weights) if resume else None,
+        )  # fmt: skip
+        with writer, ThreadPoolExecutor(threads) as pool:
+            results = tuple(_written(g, plan, weights, writer, pool, threads, progress))
+            if g.changed():
+                raise GGUFError(f"{shown(g.path)}: the file was changed while it was read; nothing was written")
+        return Report(writer.paths, name, results, missing, requantized)
+
+
+def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, ...]:
+    """Tensors that are quantized already and would be quantized anew."""
+    again = tuple(c.name for c in plan if c.changes and c.source.name not in (*FLOATS, "F64"))
+    if again and not allow:
+        first = g.tensors[again[0]]
+        raise UsageError(
+            f"tensor {shown(first.name)}: is {first.format.name} already, and {len(again) - 1} others are quantized "
+            "too; to quantize again adds a second loss: start from a float file, or allow it"
+        )
+    return again
+
+
+def _importances(g: GGUFFile, plan: list[Choice], importance: Importances | None) -> dict[str, F32 | None]:
+    """Importances of each tensor that changes, float32 [matrices, columns]. UsageError for those of another model."""
+    out: dict[str, F32 | None] = dict.fromkeys(g.tensors)
+    if importance is None:
+        return out
+    for c in plan:
+        if c.changes and len(c.shape) > 1:
+            matrices, n = matrices_of(c.shape), c.shape[-1]
+            found = importance.importance(c.name, matrices, n)
+            out[c.name] = None if found is None else found.reshape(matrices, n)
+    if not any(w is not None for w in out.values()) and any(c.changes and "blk." in c.name for c in plan):
+        raise UsageError(
+            f"importance matrix: has no entry for any tensor of {shown(g.path)}; it belongs to another model"
+        )
+    return out
+
+
+def _metadata(g: GGUFFile, file_type: int, importance: Importances | None, file: str) -> dict[str, Value]:
+    """That of the source, with what llama.cpp says of quantized files."""
+    out = {k: v for k, v in g.metadata.typed().items() if k not in SPLIT_KEYS}
+    out["general.quantization_version"] = Value("u32", 2)
+    out["general.file_type"] = Value("u32", file_type)
+    if importance is not None:
+        out["quantize.imatrix.file"] = Value("string", os.path.basename(file))
+        if importance.datasets:
+            out["quantize.imatrix.dataset"] = Value("string", os.path.basename(importance.datasets[0]))
+        out["quantize.imatrix.entries_count"] = Value("u32", len(importance.entries))
+        if importance.chunk_count > 0:
+            out["quantize.imatrix.chunks_count"] = Value("u32", importance.chunk_count)
+    return out
+
+
+def _fingerprint(g: GGUFFile, plan: Iterable[Choice], weights: Mapping[str, F32 | None]) -> str:
+    """What an interrupted run must have been about to be gone on with."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for name, w in weights.items():
+        hashed.update(name.encode() + (b"" if w is None else w.tobytes()))
+    formats = [(c.name, c.target.name) for c in plan]
+    return json.dumps([list(map(list, g.fingerprint)), formats, hashed.hexdigest()])
+
+
+def _written(
+    g: GGUFFile, plan: list[Choice], weights: Mapping[str, F32 | None], writer: Writer, pool: ThreadPoolExecutor,
+    threads: int, progress: Progress | None,
+) -> Iterator[Result]:  # fmt: skip
+    """Writes tensor after tensor; those of an earlier run are only looked at again."""
+    total, done = sum(c.source_bytes for c in plan), 0
+    earlier = writer.done
+    for i, c in enumerate(plan):
+        tensor, w = g.tensors[c.name], weights[c.name]
+        if progress:
+            progress(done, total, c.name)
+        if i < earlier:
+            yield _tried(tensor, c, w, pool, threads)
+        elif not c.changes:
+            writer.write(c.name, tensor.pieces())
+            yield Result(c, False, Loss())
+        else:
+            squared = power = 0.0
+
+            def chunks(tensor: Tensor = tensor, c: Choice = c, w: F32 | None = w, at: int = done) -> Iterator[Any]:
+                nonlocal squared, power
+                read = 0
+                for piece in pieces(tensor, c.target, w, pool, threads):
+                    squared, power = squared + piece.loss.squared, power + piece.loss.power
+                    yield piece.data
+                    read += len(piece.data)
+                    if progress:
+                        progress(at + read * tensor.format.row_bytes(c.shape[-1]), total, c.name)
+
+            writer.write(c.name, chunks())
+            yield Result(c, w is not None, Loss(squared, power))
+        done += c.source_bytes
+    if progress:
+        progress(total, total, "")
+
+
+def _tried(tensor: Tensor, c: Choice, w: F32 | None, pool: ThreadPoolExecutor, threads: int) -> Result:
+    """The loss of a tensor from its first rows alone; nothing is written."""
+    if not c.changes:
+        return Result(c, False, Loss())
+    found = pieces(tensor, c.target, w, pool, threads)
+    first = next(found)
+    found.close()  # type: ignore[attr-defined]
+    return Result(c, w is not None, first.loss)

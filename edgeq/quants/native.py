@@ -1,0 +1,45 @@
+"""The native library's encoders and decoders of whole rows. Both run without the GIL: threads share the work."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from edgeq import _lib
+from edgeq.errors import BackendError
+from edgeq.quants.bits import F32, U8
+from edgeq.quants.table import Format
+
+
+def encode_rows(x: F32, fmt: Format, importance: F32 | None, out: U8) -> None:
+    """Rows x, float32 [R, n], into `out`, uint8 [R, bytes of a row]; importance float32 [n]. All C-contiguous."""
+    ffi, lib = _lib.ffi, _lib.lib
+    isa = os.environ.get("EDGEQ_ISA")
+    weights = ffi.NULL if importance is None else ffi.from_buffer("float[]", importance)
+    status = lib.eq_encode(
+        fmt.id, ffi.NULL if isa is None else isa.encode(), ffi.from_buffer("float[]", x), len(x), x.shape[1],
+        weights, ffi.from_buffer("uint8_t[]", out, require_writable=True),
+    )  # fmt: skip
+    if status:
+        raise BackendError(f"{fmt.name}: the native encoder refused {len(x)} rows of {x.shape[1]} (status {status})")
+
+
+def decode_rows(data: U8, fmt: Format) -> F32:
+    """Rows of a format that linears take, uint8 [R, bytes of a row], as float32 [R, n]."""
+    ffi, lib = _lib.ffi, _lib.lib
+    rows, n = len(data), data.shape[1] // fmt.nbytes * fmt.block
+    out = np.empty((rows, n), np.float32)
+    if not out.size:
+        return out
+    buffer = ffi.from_buffer("uint8_t[]", data)
+    tensor = ffi.new("eq_tensor *", {"data": buffer, "nbytes": data.nbytes, "rows": rows, "cols": n, "type": fmt.id})
+    status = lib.eq_dequantize(tensor, 0, rows, ffi.from_buffer("float[]", out, require_writable=True))
+    if status:
+        raise BackendError(f"{fmt.name}: the native decoder refused {rows} rows of {n} (status {status})")
+    return out
+
+
+def available() -> bool:
+    """Whether there is a library to call."""
+    return _lib.available()

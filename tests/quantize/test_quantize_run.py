@@ -1,0 +1,363 @@
+"""Whole files: every tensor as `quants.quantize` has it, and whatever happens no broken file under the final name."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import gguf as gguf_package
+import numpy as np
+import pytest
+
+from edgeq import gguf, quants
+from edgeq.errors import FormatError, GGUFError, UsageError
+from edgeq.quantize import Options, quantize
+
+LAYERS, COLUMNS, DOWN = 3, 256, 512
+
+
+class Importances:
+    """As many numbers as a tensor has columns; entries for `names`."""
+
+    datasets = ("calibration.txt",)
+    chunk_count = 7
+
+    def __init__(self, names, shape=None):
+        self.entries = dict.fromkeys(names)
+        self.shape = shape
+
+    def importance(self, name, matrices, n):
+        if name not in self.entries:
+            return None
+        w = np.exp(np.random.default_rng(len(name) + n).standard_normal((matrices, n))).astype(np.float32)
+        return w[0] if matrices == 1 else w
+
+
+def tensors() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    out = {"token_embd.weight": (600, COLUMNS), "output_norm.weight": (COLUMNS,)}
+    for i in range(LAYERS):
+        b = f"blk.{i}."
+        out |= {b + "attn_v.weight": (128, COLUMNS), b + "attn_norm.weight": (COLUMNS,),
+                b + "ffn_up.weight": (DOWN, COLUMNS), b + "ffn_down.weight": (COLUMNS, DOWN),
+                b + "ffn_gate_exps.weight": (2, 65, COLUMNS)}  # fmt: skip
+    return {name: (rng.standard_normal(shape) * 0.03).astype(np.float32) for name, shape in out.items()}
+
+
+METADATA = {
+    "general.architecture": "llama", "llama.block_count": gguf.Value("u32", LAYERS), "general.name": "a model",
+    "llama.attention.head_count": gguf.Value("u32", 4), "general.file_type": gguf.Value("u32", 1),
+}  # fmt: skip
+
+
+def write_source(path: Path, change=None, **more) -> Path:
+    rows = []
+    for name, x in tensors().items():
+        if change:
+            change(name, x)
+        fmt = "F32" if x.ndim == 1 else "BF16" if "down" in name else "F16"
+        with np.errstate(over="ignore"):
+            data = {"F32": x, "F16": x.astype(np.float16), "BF16": (x.view(np.uint32) >> 16).astype(np.uint16)}[fmt]
+        rows.append((name, x.shape, fmt, data))
+    gguf.write(path, METADATA, rows, **more)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_source(tmp_path / "source.gguf")
+
+
+def expected(source: Path, report, importances=None) -> dict[str, bytes]:
+    """What each tensor must be, from the encoder alone."""
+    out = {}
+    with gguf.open(source) as g:
+        for result in report.results:
+            c, t = result.choice, g.tensors[result.choice.name]
+            if not c.changes:
+                out[c.name] = bytes(t.raw)
+                continue
+            x = quants.dequantize(t.data, t.format).reshape(t.shape)
+            matrices = x.shape[0] if x.ndim > 2 else 1
+            w = importances and importances.importance(c.name, matrices, x.shape[-1])
+            out[c.name] = quants.quantize(x, c.target, w).tobytes()
+    return out
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with gguf.open(path) as g:
+        return {t.name: bytes(t.raw) for t in g.tensors.values()}
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["Q4_K_M", "IQ2_M", "Q8_0", "BF16", "F32"])
+def test_every_tensor_is_what_the_encoder_makes_of_it(source, tmp_path, kind):
+    report = quantize(source, tmp_path / "out.gguf", kind)
+    assert contents(tmp_path / "out.gguf") == expected(source, report)
+    assert report.paths == (str(tmp_path / "out.gguf"),)
+
+
+def test_importances_reach_every_matrix(source, tmp_path):
+    w = Importances(name for name in tensors() if name.startswith("blk."))
+    report = quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=w, importance_file="/some/where/im.gguf")
+    assert contents(tmp_path / "out.gguf") == expected(source, report, w)
+    matrices = {n for n, x in tensors().items() if n.startswith("blk.") and x.ndim > 1}
+    assert {r.choice.name for r in report.results if r.weighted} == matrices
+    assert report.missing == ("token_embd.weight",)
+    with gguf.open(tmp_path / "out.gguf") as g:
+        assert g.metadata["quantize.imatrix.file"] == "im.gguf"
+        assert g.metadata["quantize.imatrix.dataset"] == "calibration.txt"
+        assert (g.metadata["quantize.imatrix.entries_count"], g.metadata["quantize.imatrix.chunks_count"]) == (15, 7)
+
+
+def test_metadata_says_what_it_is_and_keeps_the_rest(source, tmp_path):
+    quantize(source, tmp_path / "out.gguf", "Q4_K_M")
+    fields = gguf_package.GGUFReader(tmp_path / "out.gguf").fields
+    assert fields["general.file_type"].contents() == 15
+    assert fields["general.quantization_version"].contents() == 2
+    assert fields["general.name"].contents() == "a model"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_bytes_do_not_depend_on_threads(source, tmp_path, threads):
+    quantize(source, tmp_path / "out.gguf", "Q3_K_M", threads=threads)
+    quantize(source, tmp_path / "one.gguf", "Q3_K_M", threads=1)
+    assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "one.gguf").read_bytes()
+
+
+def test_losses_are_said(source, tmp_path):
+    report = quantize(source, tmp_path / "out.gguf", "Q4_K_M")
+    losses = {r.choice.name: r.loss.relative for r in report.results}
+    assert 0.05 < losses["blk.1.ffn_up.weight"] < 0.09
+    assert losses["output_norm.weight"] == 0
+    tried = quantize(source, tmp_path / "none.gguf", "Q4_K_M", dry_run=True)
+    assert [r.choice for r in tried.results] == [r.choice for r in report.results]
+    assert all(abs(r.loss.relative - losses[r.choice.name]) < 0.01 for r in tried.results)
+    assert files(tmp_path) == {"source.gguf", "out.gguf"}
+
+
+def test_quantizing_again_has_to_be_allowed(source, tmp_path):
+    quantize(source, tmp_path / "q8.gguf", "Q8_0")
+    with pytest.raises(UsageError, match=r"tensor token_embd.weight: is Q8_0 already, and 12 others"):
+        quantize(tmp_path / "q8.gguf", tmp_path / "out.gguf", "Q4_K_M")
+    report = quantize(tmp_path / "q8.gguf", tmp_path / "out.gguf", "Q4_K_M", allow_requantize=True)
+    assert contents(tmp_path / "out.gguf") == expected(tmp_path / "q8.gguf", report)
+    assert "blk.0.attn_v.weight" in report.requantized
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["blk.1.ffn_up.weight", "blk.2.ffn_gate_exps.weight", "blk.0.ffn_down.weight"])
+def test_weights_that_are_not_finite_are_named_and_nothing_is_written(tmp_path, bad, name):
+    def change(n, x):
+        if n == name:
+            x.reshape(-1, x.shape[-1])[-2, 100] = bad
+
+    source = write_source(tmp_path / "bad.gguf", change)
+    before = source.read_bytes()
+    with pytest.raises(FormatError, match=rf"tensor {name}, rows from \d+ on: .* at \[\d+, 100\]; expected finite"):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M")
+    assert files(tmp_path) == {"bad.gguf"}
+    assert source.read_bytes() == before
+
+
+def test_importances_of_another_model_are_refused(source, tmp_path):
+    with pytest.raises(UsageError, match=r"has no entry for any tensor of .*; it belongs to another model"):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=Importances(["blk.99.ffn_up.weight"]))
+    assert files(tmp_path) == {"source.gguf"}
+
+
+def test_the_source_is_never_written_over(source):
+    with pytest.raises(UsageError, match="is the file that is read"):
+        quantize(source, source, "Q4_K_M", overwrite=True)
+
+
+def test_a_source_that_changes_meanwhile_is_an_error(source, tmp_path):
+    def touch(done, total, name):
+        if name.startswith("blk.2"):
+            os.utime(source, ns=(1, 1))
+
+    with pytest.raises(GGUFError, match="was changed while it was read; nothing was written"):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", progress=touch)
+    assert files(tmp_path) == {"source.gguf"}
+
+
+def test_split_models_stay_split_or_become_one(tmp_path):
+    whole = write_source(tmp_path / "source.gguf")
+    gguf.split_model(whole, tmp_path / "parts", max_tensors=5)
+    parts = sorted(tmp_path.glob("parts-*"))
+    one = quantize(parts[0], tmp_path / "one.gguf", "Q4_K_M")
+    many = quantize(parts[0], tmp_path / "many.gguf", "Q4_K_M", keep_split=True)
+    assert len(one.paths) == 1 and len(many.paths) == len(parts) > 2
+    assert contents(Path(many.paths[0])) == contents(Path(one.paths[0]))
+    with gguf.open(parts[0]) as a, gguf.open(many.paths[0]) as b:
+        assert [t.part for t in a.tensors.values()] == [t.part for t in b.tensors.values()]
+
+
+class Stop(BaseException):
+    """Ctrl-C, at a chosen point."""
+
+
+def stop_at(name):
+    def progress(done, total, now):
+        if now == name:
+            raise Stop
+
+    return progress
+
+
+def test_an_interrupted_run_leaves_nothing(source, tmp_path):
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", progress=stop_at("blk.1.ffn_down.weight"))
+    assert files(tmp_path) == {"source.gguf"}
+
+
+def again(source, target, **more):
+    """A second run, and the tensors that it wrote."""
+    written = []
+
+    class Watched(gguf.Writer):
+        def write(self, name, data):
+            written.append(name)
+            super().write(name, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgeq.quantize.run.Writer", Watched)
+        report = quantize(source, target, "Q4_K_M", resume=True, **more)
+    return report, written
+
+
+@pytest.mark.parametrize("keep_split", [False, True])
+def test_an_interrupted_run_is_gone_on_with(tmp_path, keep_split):
+    source = write_source(tmp_path / "source.gguf")
+    if keep_split:
+        gguf.split_model(source, tmp_path / "parts", max_tensors=4)
+        source = min(tmp_path.glob("parts-*"))
+    plain = quantize(source, tmp_path / "plain.gguf", "Q4_K_M", keep_split=keep_split)
+    before = files(tmp_path)
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, keep_split=keep_split,
+                 progress=stop_at("blk.2.ffn_up.weight"))  # fmt: skip
+    left = files(tmp_path) - before
+    assert left and all(name.startswith(".out") for name in left)
+    report, written = again(source, tmp_path / "out.gguf", keep_split=keep_split)
+    assert written == [f"blk.2.{name}.weight" for name in ("ffn_up", "ffn_down", "ffn_gate_exps")]
+    for ours, theirs in zip(report.paths, plain.paths):
+        assert Path(ours).read_bytes() == Path(theirs).read_bytes()
+    assert files(tmp_path) - before == {Path(p).name for p in report.paths}
+
+
+@pytest.mark.parametrize("damage", ["first tensor", "last tensor", "header", "journal", "gone", "short"])
+def test_what_an_interrupted_run_left_is_checked(source, tmp_path, damage):
+    quantize(source, tmp_path / "plain.gguf", "Q4_K_M")
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, progress=stop_at("blk.2.ffn_up.weight"))
+    part, journal = tmp_path / ".out.gguf.part", tmp_path / ".out.gguf.journal"
+    data = bytearray(part.read_bytes())
+    with gguf.open(tmp_path / "plain.gguf") as g:
+        places = {t.name: t.offset for t in g.tensors.values()}
+    if damage == "gone":
+        part.unlink()
+    elif damage == "short":
+        part.write_bytes(data[: places["blk.1.ffn_up.weight"] + 10])
+    elif damage == "journal":
+        journal.write_bytes(journal.read_bytes()[:-40])
+    else:
+        at = {"first tensor": "token_embd.weight", "last tensor": "blk.1.ffn_down.weight"}.get(damage)
+        data[places[at] if at else 40] ^= 1
+        part.write_bytes(data)
+    again(source, tmp_path / "out.gguf")
+    assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
+
+
+def test_another_type_does_not_go_on_with_what_is_left(source, tmp_path):
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q5_K_M", resume=True, progress=stop_at("blk.2.ffn_up.weight"))
+    quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True)
+    quantize(source, tmp_path / "plain.gguf", "Q4_K_M")
+    assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
+    assert files(tmp_path) == {"source.gguf", "out.gguf", "plain.gguf"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_two_runs_for_one_file_do_not_mix(source, tmp_path):
+    def second(done, total, name):
+        with pytest.raises(UsageError, match="another run is writing it"):
+            quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True)
+
+    quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, progress=second)
+    quantize(source, tmp_path / "plain.gguf", "Q4_K_M")
+    assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
+
+
+CHILD = """
+import resource, sys
+from edgeq.quantize import quantize
+if sys.argv[3] != "0":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+for _ in range(int(sys.argv[4])):
+    quantize(sys.argv[1], sys.argv[2], "Q4_K_M", overwrite=True, resume=sys.argv[5] == "1", progress=lambda *a: None)
+"""
+
+
+def child(source, target, limit=0, times=1, resume=False):
+    words = [sys.executable, "-c", CHILD, source, target, limit, times, int(resume)]
+    return subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("resume", [False, True])
+def test_killed_runs_never_leave_a_broken_file(source, tmp_path, resume):
+    plain = tmp_path / "plain.gguf"
+    quantize(source, plain, "Q4_K_M")
+    target = tmp_path / "out.gguf"
+    rng = random.Random(1)
+    for _ in range(12):
+        process = child(source, target, times=200, resume=resume)
+        time.sleep(0.25 + rng.random() * 0.5)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if target.exists():
+            assert target.read_bytes() == plain.read_bytes()
+    quantize(source, target, "Q4_K_M", overwrite=True, resume=resume)
+    assert target.read_bytes() == plain.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+@pytest.mark.parametrize("limit", [100, 5000, 200_000])
+def test_a_full_disk_is_an_error_and_leaves_nothing(source, tmp_path, limit):
+    code = f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n{CHILD}"
+    words = [sys.executable, "-c", code, source, tmp_path / "out.gguf", limit, 1, 0]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "GGUFError" in done.stderr and "cannot be written" in done.stderr
+    assert files(tmp_path) == {"source.gguf"}
+
+
+def test_memory_does_not_grow_with_a_tensor(tmp_path):
+    shape = (40_000, 1024)  # 82 MB as F16, 164 MB as float32
+    path = tmp_path / "large.gguf"
+    chunk = np.zeros((1000, 1024), np.float16)
+    with gguf.Writer(path, METADATA, [gguf.tensor_info("token_embd.weight", shape, "F16")]) as w:
+        w.write("token_embd.weight", (chunk for _ in range(40)))
+    tracemalloc.start()
+    quantize(path, tmp_path / "out.gguf", "Q8_0", threads=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+
+
+def test_patterns_reach_the_file(source, tmp_path):
+    options = Options(overrides=(("ffn_down", "Q8_0"),), embedding="Q6_K")
+    quantize(source, tmp_path / "out.gguf", "Q4_K_M", options=options)
+    with gguf.open(tmp_path / "out.gguf") as g:
+        assert g.tensors["blk.1.ffn_down.weight"].format.name == "Q8_0"
+        assert g.tensors["token_embd.weight"].format.name == "Q6_K"
