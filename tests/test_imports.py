@@ -21,6 +21,7 @@ ROOMS = {
     "backends": {"ops", "program", "record", "passes", "quants", "errors", "_lib", "machine", "weights"},
     "weights": {"gguf", "quants", "ops", "program", "errors"},
     "tokenizer": {"record", "errors", "quants", "gguf"},
+    "convert": {"gguf", "quants", "tokenizer", "record", "errors"},
     "quantize": {"gguf", "quants", "machine", "record", "errors"},
     "sampling": {"record", "errors"},
     "stop": {"errors"},

@@ -24,6 +24,7 @@ COMMANDS = {
     "pull": "fetch a model by name, from the hub or from a URL",
     "quantize": "write a model in smaller formats",
     "gguf": "look into GGUF files, check, edit, compare, cut and join them",
+    "convert": "a Hugging Face checkpoint to a GGUF file",
     "bench": "how fast edgeq and other engines are here, and how far from the limit",
     "doctor": "what this machine and this installation can do",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants import (
     codebooks,
     container,
+    convert,
     dots,
     floats,
     formats,
@@ -38,6 +39,7 @@ GROUPS = (
     pretokenizers,
     samplers,
     container,
+    convert,
     sessions,
     speculation,
     tiles,

@@ -1,0 +1,141 @@
+"""`edgeq convert`: a Hugging Face checkpoint to a GGUF file, with a report of every tensor and every fallback."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import click
+
+from edgeq import convert
+from edgeq.cli.show import size
+from edgeq.cli.terminal import Out, say
+from edgeq.errors import UsageError, shown
+
+
+@click.command(
+    epilog="Quantized checkpoints (GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8) are taken over without rounding "
+    "where a format of GGUF holds their numbers."
+)
+@click.argument("folder", metavar="DIR")
+@click.argument("target", metavar="OUT", required=False)
+@click.option(
+    "--type", "kind", default="auto", metavar="TYPE",
+    help="Format of the matrices: f32, f16, bf16, q8_0 or another; auto (the default) keeps what the checkpoint has.",
+)  # fmt: skip
+@click.option("--name", help="Name of the model, in place of the folder's.")
+@click.option("--context", type=click.IntRange(1, 2**31 - 1), help="Context length, in place of the checkpoint's.")
+@click.option("--vocab-only", is_flag=True, help="Write the tokenizer and the metadata, no tensors.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    folder: str, target: str | None, kind: str, name: str | None, context: int | None, vocab_only: bool, dry_run: bool,
+    overwrite: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Convert the checkpoint in DIR (config.json, safetensors, tokenizer files) to the GGUF file OUT."""
+    if target is None and not dry_run:
+        raise UsageError("OUT is missing: the GGUF file to write; or --dry-run, to see what would be written")
+    report = convert.prepare(folder, target or "", kind, name=name, context=context, vocab_only=vocab_only)
+    if not dry_run:
+        report = report.replace(errors=_written(report, overwrite, quiet or as_json))
+    facts = as_facts(report, dry_run)
+    if as_json:
+        Out().write(json.dumps(facts, indent=1) + "\n")
+    elif dry_run:
+        Out().write("\n".join(table(facts)) + "\n")
+    for line in summary(facts, folder):
+        say(line)
+
+
+def _written(report: convert.Report, overwrite: bool, quiet: bool) -> dict[str, Any]:
+    from edgeq.pull.progress import Silent, for_stderr
+
+    progress = Silent() if quiet else for_stderr()
+    done = 0
+
+    def told(item: Any, nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        progress.update(done)
+
+    progress.start(shown(report.target, 60), 0, sum(item.nbytes for item in report.plan.items))
+    try:
+        return dict(convert.write(report, overwrite, told))
+    finally:
+        progress.close()
+
+
+def as_facts(report: convert.Report, dry_run: bool) -> dict[str, Any]:
+    """The report as JSON types. Sizes are bytes; errors are shares of the root mean square of the tensor's values."""
+    tensors = []
+    for item in report.plan.items:
+        row: dict[str, Any] = {
+            "name": item.name,
+            "shape": list(item.shape),
+            "from": item.source.kind if item.source else "computed",
+            "type": item.format,
+            "bytes": item.nbytes,
+            "taken_over": item.taken,
+        }
+        if item.name in report.errors:
+            error = report.errors[item.name]
+            row |= {"rms_error": error.rms, "largest_error": error.largest}
+        tensors.append(row)
+    return {
+        "target": report.target,
+        "written": not dry_run,
+        "architecture": report.architecture,
+        "quantization": report.plan.method or None,
+        "tensors": tensors,
+        "bytes": sum(row["bytes"] for row in tensors),
+        "metadata": len(report.metadata),
+        "notes": report.notes,
+    }
+
+
+def table(facts: dict[str, Any]) -> list[str]:
+    """The tensors, a line to each."""
+    rows = [["tensor", "shape", "from", "type", "bytes"]]
+    for t in facts["tensors"]:
+        shape = " x ".join(map(str, t["shape"]))
+        kind = t["type"] + (" as it is" if t["taken_over"] else "")
+        rows.append([shown(t["name"], 80), shape, t["from"], kind, size(t["bytes"])])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def summary(facts: dict[str, Any], folder: str) -> list[str]:
+    """What is said on stderr: the file, what imports cost, and every note."""
+    kinds: dict[str, int] = {}
+    for t in facts["tensors"]:
+        kinds[t["type"]] = kinds.get(t["type"], 0) + 1
+    counted = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    verb = "wrote" if facts["written"] else "would write"
+    out = [
+        f"{verb} {shown(facts['target'] or folder)}: {facts['architecture']}, {len(facts['tensors'])} tensors "
+        f"({counted or 'vocabulary alone'}), {size(facts['bytes'])}"
+    ]
+    out += _imports(facts)
+    return out + [f"note: {shown(note, 600)}" for note in facts["notes"]]
+
+
+def _imports(facts: dict[str, Any]) -> list[str]:
+    """What the import of quantized weights cost: by kind and type how many exactly, the rest with their errors."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for t in facts["tensors"]:
+        if "rms_error" in t:
+            found.setdefault((t["from"], t["type"]), []).append(t)
+    lines = []
+    for (kind, fmt), rows in found.items():
+        off = [t for t in rows if t["largest_error"] > 0]
+        worst = max(off, key=lambda t: t["rms_error"], default=None)
+        line = f"{kind} to {fmt}: {len(rows) - len(off)} of {len(rows)} tensors exactly"
+        if worst is not None:
+            mean = math.sqrt(sum(t["rms_error"] ** 2 for t in off) / len(off))
+            most = f"{worst['rms_error']:.1e} ({shown(worst['name'], 60)})"
+            line += f"; the others with an added error of {mean:.1e} of their size, at most {most}"
+        lines.append(line)
+    return lines

@@ -1,0 +1,103 @@
+"""Hugging Face checkpoints to GGUF.
+
+    report = convert("SmolLM2-135M", "smollm2.gguf", kind="q8_0")
+
+A checkpoint's folder is read (`checkpoint`, `safetensors`), its architecture found (`families`), quantized weights are
+understood (`prequantized`), every tensor gets a source and a format (`plan`), the tokenizer's files become keys
+(`vocab`), and all of it is written in one stream (`output`). Nothing of a checkpoint is ever executed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.record import Record
+
+if TYPE_CHECKING:
+    from edgeq.convert.checkpoint import Checkpoint
+    from edgeq.convert.output import Error, Told
+    from edgeq.convert.plan import Choose, Plan
+    from edgeq.gguf import Value
+
+__all__ = ["Report", "convert", "prepare", "write"]
+
+
+class Report(Record):
+    """What was done, or with a dry run would be. `errors`: by tensor, what the import of quantized weights cost;
+    `notes`: what could not be kept, and every fallback."""
+
+    target: str
+    architecture: str
+    plan: Plan
+    metadata: dict[str, Value]
+    notes: list[str]
+    errors: dict[str, Error]
+    checkpoint: Checkpoint
+
+
+def prepare(
+    folder: str | Path,
+    target: str | Path,
+    kind: str = "auto",
+    *,
+    name: str | None = None,
+    context: int | None = None,
+    vocab_only: bool = False,
+    choose: Choose | None = None,
+) -> Report:
+    """Everything but the writing: all checks that need no weight. Arguments and errors are those of `convert`."""
+    from edgeq.convert import families, metadata
+    from edgeq.convert.checkpoint import Checkpoint, model_config
+    from edgeq.convert.plan import Plan, plan
+    from edgeq.convert.vocab import vocabulary
+
+    checkpoint = Checkpoint(folder)
+    family = families.find(checkpoint.config)
+    h = family.hparams(model_config(checkpoint.config))
+    own = family.metadata(h, context)
+    found = Plan([], "", []) if vocab_only else plan(checkpoint, family, h, kind, choose)
+    notes = [*found.notes, *family.warn(h), *family.rope(h).warnings]
+    if context is not None and context > h.context:
+        notes.append(f"--context {context}: the model was made for {h.context}")
+    tokens, more = vocabulary(checkpoint, h.vocab)
+    weights = sum(math.prod(item.shape) for item in found.items)
+    keys = metadata.general(checkpoint, family.arch, name, weights)
+    keys |= own
+    keys |= metadata.file_type((i.format, i.nbytes) for i in found.items if len(i.shape) > 1)
+    keys |= tokens
+    notes += more + [f"{item.name}: {item.note}" for item in found.items if item.note]
+    return Report(str(target), family.arch, found, keys, notes, {}, checkpoint)
+
+
+def convert(
+    folder: str | Path,
+    target: str | Path,
+    kind: str = "auto",
+    *,
+    name: str | None = None,
+    context: int | None = None,
+    vocab_only: bool = False,
+    overwrite: bool = False,
+    choose: Choose | None = None,
+    told: Told | None = None,
+) -> Report:
+    """Converts the checkpoint in `folder` to the GGUF file `target`.
+
+    kind: the format of the matrices, or "auto", which rounds nothing that it does not have to: floats stay what they
+    are, quantized weights are taken over where a format holds them. choose: a recipe that decides matrix by matrix.
+    name, context: instead of the checkpoint's. told: called with each tensor and the bytes of it that were written.
+
+    The target appears whole or not at all. Raises UsageError for arguments, FormatError for broken files, ModelError
+    for a model that edgeq does not convert or weights that are not finite, TokenizerError for its vocabulary."""
+    report = prepare(folder, target, kind, name=name, context=context, vocab_only=vocab_only, choose=choose)
+    return report.replace(errors=write(report, overwrite, told))
+
+
+def write(report: Report, overwrite: bool = False, told: Told | None = None) -> dict[str, Error]:
+    """Writes what `prepare` planned; gives the report's `errors`."""
+    from edgeq.convert.output import write as write_file
+
+    if told is None:
+        return write_file(report.checkpoint, report.target, report.metadata, report.plan.items, overwrite)
+    return write_file(report.checkpoint, report.target, report.metadata, report.plan.items, overwrite, told)

@@ -1,0 +1,52 @@
+"""Checkpoints that are quantized already: the method that config.json names → a module with `sources`.
+
+`sources(settings, tensors)` takes the raw tensors, removes those that belong to quantized weights, and returns the
+weights by the name they would have unquantized. To add a method: a file beside this and a row in METHODS."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from edgeq.convert.checkpoint import Checkpoint, model_config
+from edgeq.convert.safetensors import Tensor
+from edgeq.convert.source import Source
+from edgeq.errors import ModelError, shown
+
+METHODS = {
+    "gptq": "gptq", "awq": "awq", "bitsandbytes": "bnb", "compressed-tensors": "compressed", "fp8": "fp8",
+    "fbgemm_fp8": "fp8",
+}  # fmt: skip
+SETTINGS_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}  # before config.json held it
+
+
+def sources(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> tuple[str, dict[str, Source]]:
+    """The method ("" for none) and every quantized weight; their parts are removed from `tensors`.
+
+    Raises ModelError for a method or a packing that edgeq does not know, and for parts that do not fit together."""
+    found = settings(checkpoint)
+    if found is None:
+        return "", {}
+    method = found.get("quant_method")
+    if method is None and (found.get("load_in_4bit") or found.get("load_in_8bit")):
+        method = "bitsandbytes"  # as before the key existed
+    if not isinstance(method, str) or method not in METHODS:
+        raise ModelError(
+            f"config.json: quantization method {shown(method, 60)!r} is not known; known are {', '.join(METHODS)}. "
+            "Convert the model's unquantized checkpoint"
+        )
+    module = import_module(f"edgeq.convert.prequantized.{METHODS[method]}")
+    return method, module.sources(found, tensors)
+
+
+def settings(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """What the checkpoint says of its quantization, or None."""
+    found = model_config(checkpoint.config).get("quantization_config")
+    if found is None:
+        for name, method in SETTINGS_FILES.items():
+            if (own := checkpoint.json(name)) is not None:
+                return {"quant_method": method, **own}
+        return None
+    if not isinstance(found, dict):
+        raise ModelError(f"config.json: quantization_config is {shown(found, 40)}; expected a JSON object")
+    return found

@@ -1,0 +1,133 @@
+"""Tiny checkpoints of every architecture, converted and run, against the logits of transformers for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeq
+from edgeq import convert, gguf
+from edgeq.backends.reference import ReferenceBackend
+from edgeq.errors import ModelError
+from models import checkpoints
+from models.checkpoints.writer import stored, weights, write_shards
+
+
+def logits(path: Path, spec: checkpoints.Spec) -> np.ndarray:
+    with edgeq.load(path, context=spec.context, backend=ReferenceBackend(np.float64), kv_type="F32") as model:
+        return model.logits(checkpoints.ids(spec))
+
+
+def difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(found.astype(np.float64) - wanted).max() / np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", checkpoints.SPECS)
+def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    spec = checkpoints.write(name, tmp_path / "in")
+    convert.convert(tmp_path / "in", tmp_path / "out.gguf", "f32")
+    wanted = checkpoints.golden(name)
+    found = logits(tmp_path / "out.gguf", spec)
+    assert difference(found, wanted) < 1e-4
+    assert (found.argmax(1) == wanted.argmax(1)).all()
+
+
+@pytest.mark.parametrize("name", ["llama", "llama-gqa-bias", "qwen3", "gemma3"])
+def test_auto_loses_nothing(name: str, tmp_path: Path) -> None:
+    spec = checkpoints.write(name, tmp_path / "in")
+    convert.convert(tmp_path / "in", tmp_path / "out.gguf")
+    with gguf.open(tmp_path / "out.gguf") as file:
+        assert file.tensors["blk.0.attn_q.weight"].format.name == spec.dtype
+        assert file.tensors["blk.0.attn_norm.weight"].format.name == "F32"
+    assert difference(logits(tmp_path / "out.gguf", spec), checkpoints.golden(name)) < 1e-4
+
+
+@pytest.mark.parametrize(("kind", "most"), [("f16", 0.005), ("bf16", 0.04)])
+def test_rounding_to_16_bits_is_small(kind: str, most: float, tmp_path: Path) -> None:
+    spec = checkpoints.write("llama", tmp_path / "in")
+    convert.convert(tmp_path / "in", tmp_path / "out.gguf", kind)
+    assert difference(logits(tmp_path / "out.gguf", spec), checkpoints.golden("llama")) < most
+
+
+def test_quantized_types(tmp_path: Path) -> None:
+    spec = checkpoints.write("llama", tmp_path / "in")
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", "q8_0")
+    kinds = {item.name: item.format for item in report.plan.items}
+    assert kinds["token_embd.weight"] == "Q8_0" and kinds["blk.0.attn_norm.weight"] == "F32"
+    assert kinds["blk.0.ffn_down.weight"] == "F16"  # rows of 48 are no whole blocks
+    assert "blk.0.ffn_down.weight: rows of 48 are no whole blocks of Q8_0: made F16" in report.notes
+    assert difference(logits(tmp_path / "out.gguf", spec), checkpoints.golden("llama")) < 0.06
+    assert report.metadata["general.file_type"].value == 7
+
+
+def test_keys_are_those_of_the_architecture(tmp_path: Path) -> None:
+    checkpoints.write("gemma3-scaled", tmp_path / "in")
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", name="A model", context=64)
+    keys = {key: value.value for key, value in report.metadata.items()}
+    assert keys["general.architecture"] == "gemma3" and keys["general.name"] == "A model"
+    assert keys["gemma3.context_length"] == 64
+    assert keys["gemma3.attention.sliding_window"] == 8
+    assert keys["gemma3.attention.sliding_window_pattern"] == [True, False, True]
+    assert keys["gemma3.rope.freq_base"] == 1e6 and keys["gemma3.rope.freq_base_swa"] == 1e4
+    assert (keys["gemma3.rope.scaling.type"], keys["gemma3.rope.scaling.factor"]) == ("linear", 8.0)
+    assert keys["general.file_type"] == 32
+
+
+@pytest.mark.parametrize(("name", "bias"), [("qwen2", "k_proj"), ("llama-gqa-bias", "o_proj")])
+def test_a_bias_that_the_model_needs_must_be_there(name: str, bias: str, tmp_path: Path) -> None:
+    spec = checkpoints.write(name, tmp_path)
+    entries = {n: stored(v, spec.dtype) for n, v in weights(spec).items()}
+    write_shards(tmp_path, {n: e for n, e in entries.items() if n != f"model.layers.0.self_attn.{bias}.bias"})
+    with pytest.raises(ModelError, match=rf"{bias}\.bias is missing"):
+        convert.prepare(tmp_path, "")
+
+
+def test_tensors_of_the_vision_part_are_left_out_and_said(tmp_path: Path) -> None:
+    checkpoints.write("gemma3-multimodal", tmp_path / "in")
+    report = convert.prepare(tmp_path / "in", tmp_path / "out.gguf")
+    assert any("1 tensors of the vision part" in note for note in report.notes)
+    assert not any("vision" in item.name for item in report.plan.items)
+
+
+def test_a_recipe_decides_matrix_by_matrix(tmp_path: Path) -> None:
+    checkpoints.write("qwen2", tmp_path / "in")
+    asked = []
+
+    def choose(name: str, shape: tuple[int, ...]) -> str:
+        asked.append((name, shape))
+        return "F32" if "attn_v" in name else "F16"
+
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", choose=choose)
+    kinds = {item.name: item.format for item in report.plan.items}
+    assert kinds["blk.0.attn_v.weight"] == "F32" and kinds["blk.0.attn_q.weight"] == "F16"
+    assert ("token_embd.weight", (304, 32)) in asked and not any(len(shape) == 1 for _, shape in asked)
+
+
+def test_the_head_of_a_tied_model_is_left_out(tmp_path: Path) -> None:
+    import json
+
+    checkpoints.write("qwen2", tmp_path / "in")
+    path = tmp_path / "in" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tie_word_embeddings": True}))
+    report = convert.prepare(tmp_path / "in", tmp_path / "out.gguf")
+    assert "output.weight" not in {item.name for item in report.plan.items}
+    assert any("ties the head" in note for note in report.notes)
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(tmp_path: Path) -> None:
+    checkpoints.write("llama3", tmp_path / "in")
+    for out in ("a.gguf", "b.gguf"):
+        convert.convert(tmp_path / "in", tmp_path / out)
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_chunks_of_rows_make_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeq.convert import output
+
+    checkpoints.write("llama", tmp_path / "in")
+    convert.convert(tmp_path / "in", tmp_path / "whole.gguf")
+    monkeypatch.setattr(output, "CHUNK", 100)
+    convert.convert(tmp_path / "in", tmp_path / "parts.gguf")
+    assert (tmp_path / "whole.gguf").read_bytes() == (tmp_path / "parts.gguf").read_bytes()

@@ -1,0 +1,248 @@
+"""What is wrong with a checkpoint is said by name, nothing is left behind, and the source stays as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeq import convert
+from edgeq.errors import EdgeqError, FormatError, ModelError, UsageError
+from models import checkpoints
+from models.checkpoints.writer import stored, weights, write_safetensors, write_shards
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 66), 1 << 66) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    checkpoints.write("llama", tmp_path / "in")
+    return tmp_path / "in"
+
+
+def reconfigured(source: Path, **changes: Any) -> None:
+    path = source / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def reweighted(source: Path, change: Callable[[dict[str, Any]], None], shards: int = 1) -> None:
+    entries = {n: stored(v, "F32") for n, v in weights(checkpoints.SPECS["llama"]).items()}
+    change(entries)
+    write_shards(source, entries, shards)
+
+
+def refused(source: Path, kind: type[EdgeqError], words: str, type_: str = "auto") -> None:
+    before = {p: p.read_bytes() for p in source.rglob("*") if p.is_file()}
+    with pytest.raises(kind, match=words):
+        convert.convert(source, source.parent / "out.gguf", type_)
+    assert sorted(p.name for p in source.parent.iterdir()) == ["in"]
+    assert {p: p.read_bytes() for p in source.rglob("*") if p.is_file()} == before
+
+
+def drop(name: str) -> Callable[[dict[str, Any]], None]:
+    return lambda entries: entries.pop(name)
+
+
+def put(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda entries: entries.update({name: stored(np.asarray(value, np.float32), "F32")})
+
+
+def spoil(name: str, value: float) -> Callable[[dict[str, Any]], None]:
+    def change(entries: dict[str, Any]) -> None:
+        entries[name][1][1, 2] = value
+
+    return change
+
+
+Q = "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (drop("model.layers.1.mlp.up_proj.weight"), r"tensor model\.layers\.1\.mlp\.up_proj\.weight is missing"),
+        (drop("lm_head.weight"), r"tensor lm_head\.weight is missing"),
+        (put(Q, np.zeros((32, 31))), r"q_proj\.weight: shape \[32, 31\], expected \[32, 32\]"),
+        (put("model.layers.2.mlp.up_proj.weight", np.zeros((48, 32))), r"1 tensors are not part of llama"),
+        (spoil(Q, np.nan), r"q_proj\.weight: nan at \[2, 2\] of blk\.0\.attn_q\.weight"),
+        (spoil("model.embed_tokens.weight", -np.inf), r"embed_tokens\.weight: -inf at \[1, 2\]"),
+    ],
+)
+def test_tensors(source: Path, change: Callable[[dict[str, Any]], None], words: str) -> None:
+    reweighted(source, change)
+    refused(source, ModelError, words)
+
+
+def test_integers_where_floats_should_be(source: Path) -> None:
+    reweighted(source, lambda entries: entries.update({Q: ("I32", np.zeros((32, 32), "<i4"))}))
+    refused(source, ModelError, "I32, expected floats")
+
+
+def test_values_beyond_f16(source: Path) -> None:
+    reweighted(source, spoil(Q, 1e6))
+    refused(source, ModelError, r"attn_q\.weight: F16: found 1000000\.0 at .*65504.*use --type bf16", "f16")
+
+
+def test_shards(source: Path) -> None:
+    (source / "model.safetensors").unlink()
+    reweighted(source, lambda entries: None, 3)
+    shard = source / "model-00002-of-00003.safetensors"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    refused(source, FormatError, r"model-00002-of-00003\.safetensors: .*cut off")
+    shard.unlink()
+    refused(source, FormatError, r"1 of 3 shards are missing: model-00002-of-00003\.safetensors")
+    write_safetensors(shard, {"x": ("U8", np.zeros(1, np.uint8))})
+    refused(source, FormatError, "tensor x is not there by model.safetensors.index.json")
+    write_safetensors(shard, {})
+    refused(source, FormatError, r"is missing in model-00002-of-00003\.safetensors")
+
+
+@pytest.mark.parametrize(
+    "name", ["../in/model.safetensors", "/etc/passwd", "..", "a\\b.safetensors", "c:b.safetensors", "", 3, None]
+)
+def test_an_index_that_leaves_the_folder(source: Path, name: Any) -> None:
+    (source / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": name}}))
+    refused(source, FormatError, "expected the name of a safetensors file in the same folder")
+
+
+def test_pickles_are_refused_with_the_way_out(source: Path) -> None:
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+    refused(source, UsageError, r"pytorch_model\.bin: a pickle, which runs code.*safe_serialization")
+
+
+def test_two_files_without_an_index(source: Path) -> None:
+    (source / "model.safetensors").rename(source / "a.safetensors")
+    write_safetensors(source / "b.safetensors", {})
+    refused(source, FormatError, "2 safetensors files and no")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architectures": ["MixtralForCausalLM"]}, "'MixtralForCausalLM' is not known; edgeq converts Llama.*Gemma3"),
+        ({"architectures": None}, "architectures is missing"),
+        ({"hidden_act": "relu"}, "activation 'relu'; llama has silu"),
+        ({"num_attention_heads": 3}, "num_attention_heads 3"),
+        ({"num_hidden_layers": 1 << 40}, "num_hidden_layers"),
+        ({"hidden_size": "32"}, "hidden_size is 32; expected a whole number"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+        ({"vocab_size": None}, "vocab_size is missing"),
+        ({"rope_scaling": {"rope_type": "mrope"}}, "rope scaling 'mrope' is not known"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, "factor is missing"),
+        ({"rope_scaling": {"rope_type": "longrope", "long_factor": [1]}}, "long_factor of rope scaling; expected 4"),
+        ({"rope_scaling": {"rope_type": "llama3", "low_freq_factor": 4}}, "low_freq_factor 4 is not under"),
+        ({"rope_scaling": [1]}, "rope_scaling is .* expected a JSON object"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"architectures": ["Qwen2ForCausalLM"], "rope_scaling": {"rope_type": "llama3"}}, "for llama alone"),
+        ({"quantization_config": {"quant_method": "quip"}}, "quantization method 'quip' is not known"),
+        ({"text_config": 3}, "text_config"),
+    ],
+)  # fmt: skip
+def test_configs(source: Path, changes: dict[str, Any], words: str) -> None:
+    reconfigured(source, **changes)
+    refused(source, ModelError, words)
+
+
+def test_what_gguf_cannot_say_is_noted(source: Path) -> None:
+    reconfigured(source, sliding_window=16, rope_scaling={"rope_type": "dynamic", "factor": 2.0})
+    notes = convert.prepare(source, "").notes
+    assert any("sliding_window 16" in note for note in notes)
+    assert any("'dynamic' has no form in GGUF; right up to 128" in note for note in notes)
+
+
+def test_files_that_are_no_json(source: Path) -> None:
+    for content in (b"{", b"[]", b"\xff", b"[" * 100000, b""):
+        (source / "config.json").write_bytes(content)
+        refused(source, FormatError, r"config\.json")
+    (source / "config.json").unlink()
+    refused(source, UsageError, r"config\.json is missing")
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a folder"):
+        convert.convert(tmp_path / "no", tmp_path / "out.gguf")
+
+
+def test_types(source: Path) -> None:
+    refused(source, UsageError, "unknown format q9", "q9")
+    refused(source, UsageError, "no format for the weights", "i32")
+
+
+def test_an_existing_file_is_kept(source: Path) -> None:
+    target = source.parent / "out.gguf"
+    target.write_bytes(b"mine")
+    with pytest.raises(EdgeqError, match=r"out\.gguf"):
+        convert.convert(source, target)
+    assert target.read_bytes() == b"mine"
+    convert.convert(source, target, overwrite=True)
+    assert target.read_bytes()[:4] == b"GGUF"
+
+
+def test_the_weights_are_not_written_over(source: Path) -> None:
+    with pytest.raises(EdgeqError):
+        convert.convert(source, source / "model.safetensors", overwrite=True)
+
+
+def test_a_file_that_changes_meanwhile(source: Path) -> None:
+    import os
+
+    def told(item: Any, nbytes: int) -> None:
+        os.utime(source / "model.safetensors", (1, 1))
+
+    with pytest.raises(FormatError, match=r"model\.safetensors: changed while it was read"):
+        convert.convert(source, source.parent / "out.gguf", told=told)
+    assert not (source.parent / "out.gguf").exists()
+
+
+NAMES = ["qwen2", "llama-yarn", "llama-longrope-long", "llama3", "gemma3-scaled", "gemma3-multimodal"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(NAMES), st.data(), JSON)
+def test_any_config_is_taken_or_refused(tmp_path: Path, name: str, data: st.DataObject, value: Any) -> None:
+    folder = tmp_path / name
+    if not folder.exists():
+        checkpoints.write(name, folder)
+    config = json.loads(json.dumps(checkpoints.SPECS[name].config))
+    place = config
+    for _ in range(2):
+        key = data.draw(st.sampled_from([*place, "rope_parameters", "quantization_config", "layer_types"]))
+        if not isinstance(place.get(key), dict):
+            break
+        place = place[key] if data.draw(st.booleans()) else place
+        key = data.draw(st.sampled_from(sorted(place)))
+    place[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with suppress(EdgeqError):
+        convert.prepare(folder, "")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["tokenizer.json", "tokenizer_config.json", "generation_config.json"]), st.data(), JSON)
+def test_any_tokenizer_is_taken_or_refused(source: Path, name: str, data: st.DataObject, value: Any) -> None:
+    path = source / name
+    checkpoints.write("llama", source)
+    content = json.loads(path.read_text()) if path.exists() else {}
+    keys = [*content, "eos_token_id", "bos_token", "added_tokens_decoder", "top_k"]
+    key = data.draw(st.sampled_from(keys))
+    inner = content.get(key)
+    if isinstance(inner, dict) and inner and data.draw(st.booleans()):
+        inner[data.draw(st.sampled_from(sorted(inner)))] = value
+    else:
+        content[key] = value
+    path.write_text(json.dumps(content))
+    with suppress(EdgeqError):
+        convert.prepare(source, "", vocab_only=True)
+    path.unlink()

@@ -1,0 +1,305 @@
+"""Quantized checkpoints: every method's values, and what becomes of its whole numbers in a GGUF file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeq import convert, gguf, quants
+from edgeq.convert import grid
+from edgeq.convert.prequantized import awq, bnb, compressed, fp8, gptq
+from edgeq.convert.source import Integers, Source
+from edgeq.errors import ModelError
+from models import checkpoints
+from models.checkpoints.writer import stored, weights, write_shards, write_tokenizer
+from tests.convert import packers
+
+ROWS, COLUMNS, GROUP = 16, 128, 32
+GROUPS = np.arange(COLUMNS) // GROUP
+SHUFFLED = np.random.RandomState(5).permutation(GROUPS)
+
+
+def all_values(source: Source) -> np.ndarray:
+    return source.floats(np.arange(source.shape[0]))
+
+
+def one(found: dict[str, Source], left: dict[str, Any]) -> Source:
+    assert not left, f"not taken: {sorted(left)}"
+    return found["x.weight"]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("form", ["gptq", "gptq_v2"])
+@pytest.mark.parametrize("groups", [GROUPS, SHUFFLED], ids=["neighbours", "desc_act"])
+def test_gptq(bits: int, form: str, groups: np.ndarray) -> None:
+    rows = 32  # as many as fill words with zeros of 3 bits
+    numbers, zeros, scales = packers.integers(rows, COLUMNS, bits, GROUP)
+    zeros[0, 0] = 1 << bits if form == "gptq" and bits < 8 else zeros[0, 0]
+    zeros %= 1 << bits  # zero 0 is stored as the largest number in version 1
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, groups, bits, form == "gptq"))
+    found = gptq.sources({"bits": bits, "group_size": GROUP, "checkpoint_format": form}, raw)
+    wanted = packers.values(numbers, zeros, scales, groups)
+    assert np.array_equal(all_values(one(found, raw)), wanted.astype(np.float32))
+    some = np.array([3, 1, 7])
+    assert np.array_equal(found["x.weight"].floats(some), wanted[some].astype(np.float32))
+
+
+def test_awq() -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    raw = packers.tensors(packers.awq("x", numbers, zeros, scales))
+    found = awq.sources({"bits": 4, "group_size": GROUP, "version": "gemm"}, raw)
+    wanted = packers.values(numbers, zeros, scales, GROUPS)
+    assert np.array_equal(all_values(one(found, raw)), wanted.astype(np.float32))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_bitsandbytes_4_bits(nested: bool) -> None:
+    entries, wanted = packers.four_bit("x.weight", ROWS, COLUMNS, nested)
+    raw = packers.tensors(entries)
+    found = all_values(one(bnb.sources({}, raw), raw))
+    np.testing.assert_allclose(found, wanted, rtol=3e-7)
+
+
+def test_bitsandbytes_int8() -> None:
+    draw = np.random.RandomState(0)
+    codes = draw.randint(-127, 128, (ROWS, COLUMNS)).astype(np.int8)
+    scb = draw.rand(ROWS).astype(np.float32)
+    raw = packers.tensors({
+        "x.weight": packers.entry(codes), "x.SCB": packers.entry(scb),
+        "x.weight_format": packers.entry(np.array(0, np.uint8)),
+    })  # fmt: skip
+    found = all_values(one(bnb.sources({}, raw), raw))
+    np.testing.assert_allclose(found, codes * scb[:, None].astype(np.float64) / 127, rtol=3e-7)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_compressed_tensors_packed(bits: int, symmetric: bool) -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, bits, GROUP)
+    raw = packers.tensors(packers.compressed("x", numbers, None if symmetric else zeros, scales, bits))
+    scheme = {"num_bits": bits, "type": "int", "strategy": "group", "group_size": GROUP}
+    settings = {"format": "pack-quantized", "config_groups": {"group_0": {"weights": scheme}}}
+    if symmetric:
+        zeros = np.full_like(zeros, 1 << bits - 1)
+    wanted = packers.values(numbers, zeros, scales, GROUPS)
+    assert np.array_equal(all_values(one(compressed.sources(settings, raw), raw)), wanted.astype(np.float32))
+
+
+def test_compressed_tensors_int8_by_rows() -> None:
+    draw = np.random.RandomState(0)
+    codes = draw.randint(-128, 128, (ROWS, COLUMNS)).astype(np.int8)
+    scales = draw.rand(ROWS, 1).astype(np.float16)
+    raw = packers.tensors({"x.weight": packers.entry(codes), "x.weight_scale": packers.entry(scales)})
+    scheme = {"num_bits": 8, "type": "int", "strategy": "channel"}
+    settings = {"format": "int-quantized", "config_groups": {"group_0": {"weights": scheme}}}
+    found = one(compressed.sources(settings, raw), raw)
+    assert np.array_equal(all_values(found), (codes * scales.astype(np.float64)).astype(np.float32))
+    assert isinstance(found, Integers) and grid.formats(found) == ("Q8_0",)
+
+
+def e4m3(code: int) -> float:
+    """The value of a byte by the specification: sign, exponent with bias 7, fraction of 3 bits."""
+    sign, exponent, fraction = code >> 7, code >> 3 & 15, code & 7
+    size = fraction / 8 * 2.0**-6 if exponent == 0 else (1 + fraction / 8) * 2.0 ** (exponent - 7)
+    return math.nan if code & 127 == 127 else -size if sign else size
+
+
+@pytest.mark.parametrize(
+    ("scale", "block", "suffix"),
+    [((1,), None, "_scale"), ((ROWS, 1), None, "_scale"), ((4, 8), [4, 16], "_scale_inv"), ((), None, "_scale_inv"),
+     ((2, 2), [10, 100], "_scale_inv")],
+)  # fmt: skip
+def test_fp8(scale: tuple[int, ...], block: list[int] | None, suffix: str) -> None:
+    draw = np.random.RandomState(0)
+    codes = draw.choice([c for c in range(256) if c & 127 != 127], (ROWS, COLUMNS)).astype(np.uint8)
+    scales = np.asarray(draw.rand(*scale) if scale else draw.rand(), np.float32)
+    raw = packers.tensors({
+        "x.weight": packers.entry(codes, "F8_E4M3"), f"x.weight{suffix}": packers.entry(scales),
+        "x.input_scale": packers.entry(scales),
+    })  # fmt: skip
+    settings = {"weight_block_size": block} if block else {}
+    found = all_values(one(fp8.sources(settings, raw), raw))
+    rows, columns = block or ([1, COLUMNS] if scales.size == ROWS else [ROWS, COLUMNS])
+    table = scales.reshape(-(-ROWS // rows), -(-COLUMNS // columns))
+    for r in range(ROWS):
+        for c in range(0, COLUMNS, 7):
+            assert found[r, c] == np.float32(e4m3(int(codes[r, c]))) * table[r // rows, c // columns]
+
+
+def packed_source(zero: int | None, bits: int = 4, group: int = GROUP) -> Integers:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, bits, group)
+    zeros = zeros if zero is None else np.full_like(zeros, zero)
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, np.arange(COLUMNS) // group, bits, False))
+    settings = {"bits": bits, "group_size": group, "checkpoint_format": "gptq_v2"}
+    found = gptq.sources(settings, raw)["x.weight"]
+    assert isinstance(found, Integers)
+    return found
+
+
+@pytest.mark.parametrize("group", [32, 64, 128])
+@pytest.mark.parametrize(
+    ("zero", "bits", "formats"),
+    [(8, 4, ("Q4_0", "Q4_1", "Q5_0", "Q8_0")), (None, 4, ("Q4_1", "Q5_0", "Q8_0")),
+     (2, 2, ("Q4_0", "Q4_1", "Q5_0", "Q8_0")),
+     (128, 8, ("Q8_0",)), (127, 8, ())],
+)  # fmt: skip
+def test_whole_numbers_are_taken_over(group: int, zero: int | None, bits: int, formats: tuple[str, ...]) -> None:
+    source = packed_source(zero, bits, group)
+    assert grid.formats(source) == formats
+    rows = np.array([5, 0, 9])
+    wanted = source.floats(rows)
+    for fmt in formats:
+        found = quants.dequantize(grid.blocks(source, fmt, rows), fmt)
+        if fmt == "Q4_1":  # its minimum is rounded to fp16
+            low = np.abs(source.scales(rows) * source.zeros(rows)).max()
+            assert np.abs(found - wanted).max() <= low * 2.0**-11
+        else:
+            assert np.array_equal(found, wanted)
+
+
+def test_groups_that_are_no_neighbours_fit_no_format() -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, SHUFFLED, 4, True))
+    source = gptq.sources({"bits": 4, "group_size": GROUP}, raw)["x.weight"]
+    assert isinstance(source, Integers) and grid.formats(source) == ()
+
+
+def test_zeros_that_differ_count_for_the_range() -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    zeros[:] = 8
+    zeros[3, 1] = 6  # 15 - 6 is more than Q4_0 holds
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS, 4, True))
+    source = gptq.sources({"bits": 4, "group_size": GROUP}, raw)["x.weight"]
+    assert isinstance(source, Integers) and grid.formats(source) == ("Q4_1", "Q5_0", "Q8_0")
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_scale_beyond_fp16_fits_no_format(scale: float) -> None:
+    codes, scb = np.ones((ROWS, COLUMNS), np.int8), np.full(ROWS, 127, np.float32)
+    scb[ROWS // 2] = scale * 127
+    raw = packers.tensors({"x.weight": packers.entry(codes), "x.SCB": packers.entry(scb)})
+    source = bnb.sources({}, raw)["x.weight"]
+    assert isinstance(source, Integers) and grid.formats(source) == ()
+
+
+# Whole checkpoints
+
+
+def quantized_checkpoint(folder: Path, zero: int | None = 8, group: int = 32) -> dict[str, np.ndarray]:
+    """The `llama` checkpoint with wider layers and every linear in GPTQ; gives the value of each."""
+    spec = checkpoints.SPECS["llama"]
+    config = {**spec.config, "hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "num_key_value_heads": 2,
+              "dtype": "float16"}  # fmt: skip
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": group, "desc_act": False}
+    wide = checkpoints.Spec("wide", config)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    write_tokenizer(folder, config["vocab_size"])
+    entries, wanted = {}, {}
+    for i, (name, value) in enumerate(weights(wide).items()):
+        if "_proj.weight" not in name:
+            entries[name] = stored(value, "F16")
+            continue
+        base = name.removesuffix(".weight")
+        numbers, zeros, scales = packers.integers(*value.shape, 4, group, seed=i)
+        zeros = zeros if zero is None else np.full_like(zeros, zero)
+        groups = np.arange(value.shape[1]) // group
+        entries |= packers.gptq(base, numbers, zeros, scales, groups, 4, True)
+        entries[f"{base}.bias"] = packers.entry(np.zeros(value.shape[0], np.float16))
+        wanted[name] = packers.values(numbers, zeros, scales, groups)
+    write_shards(folder, entries)
+    return wanted
+
+
+def test_a_symmetric_checkpoint_becomes_q4_0_exactly(tmp_path: Path) -> None:
+    wanted = quantized_checkpoint(tmp_path / "in")
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf")
+    with gguf.open(tmp_path / "out.gguf") as file:
+        assert "blk.0.attn_v.bias" not in file.tensors  # all zeros
+        assert file.tensors["token_embd.weight"].format.name == "F16"
+        v = file.tensors["blk.0.attn_v.weight"]
+        assert v.format.name == "Q4_0"
+        values = quants.dequantize(v.data, v.format)
+        assert np.array_equal(values, wanted["model.layers.0.self_attn.v_proj.weight"].astype(np.float32))
+        q = quants.dequantize(file.tensors["blk.1.attn_q.weight"].data, "Q4_0").reshape(4, 8, 2, 64)
+        source = wanted["model.layers.1.self_attn.q_proj.weight"].astype(np.float32).reshape(4, 2, 8, 64)
+        assert np.array_equal(q, source.swapaxes(1, 2))  # pairs in place of halves
+    taken = [item for item in report.plan.items if item.taken]
+    assert len(taken) == len(wanted) and all(report.errors[item.name].none for item in taken)
+    assert report.metadata["general.file_type"].value in (1, 2)
+
+
+def test_an_asymmetric_checkpoint_says_what_the_minimum_costs(tmp_path: Path) -> None:
+    quantized_checkpoint(tmp_path / "in", zero=None)
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf")
+    assert {item.format for item in report.plan.items if item.taken} == {"Q4_1"}
+    assert all(0 < error.rms < 1e-3 for error in report.errors.values())
+
+
+def test_a_wider_format_takes_an_asymmetric_one_exactly(tmp_path: Path) -> None:
+    quantized_checkpoint(tmp_path / "in", zero=None)
+    plan = convert.prepare(tmp_path / "in", "", "q5_0").plan
+    assert all(item.taken for item in plan.items if "ffn" in item.name and len(item.shape) == 2)
+
+
+def test_another_format_is_made_of_the_values(tmp_path: Path) -> None:
+    wanted = quantized_checkpoint(tmp_path / "in")
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", "f32")
+    with gguf.open(tmp_path / "out.gguf") as file:
+        up = file.tensors["blk.0.ffn_up.weight"].data.view(np.float32)
+    assert np.array_equal(up, wanted["model.layers.0.mlp.up_proj.weight"].astype(np.float32))
+    assert all(error.none for error in report.errors.values())
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bits": 5}, "bits"), ({"bits": "4"}, "bits"), ({"group_size": 0}, "group_size"),
+        ({"checkpoint_format": "marlin"}, "marlin"), ({"group_size": 48}, "qzeros"), ({"bits": 8}, "shape"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS, 4, True))
+    with pytest.raises(ModelError, match=words):
+        gptq.sources({"bits": 4, "group_size": GROUP, **changes}, raw)
+
+
+def test_a_missing_part_is_named() -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS, 4, True))
+    del raw["x.scales"]
+    with pytest.raises(ModelError, match=r"tensor x\.scales is missing"):
+        gptq.sources({"bits": 4, "group_size": GROUP}, raw)
+
+
+def test_a_g_idx_beyond_the_groups_is_refused() -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS + 1, 4, True))
+    with pytest.raises(ModelError, match="g_idx"):
+        gptq.sources({"bits": 4, "group_size": GROUP}, raw)
+
+
+@pytest.mark.parametrize("shape", [[ROWS, COLUMNS + 2], [ROWS, COLUMNS - 1], [ROWS], "x", [-1, 2], [1 << 40, 1 << 40]])
+def test_a_quant_state_that_lies_is_refused(shape: Any) -> None:
+    entries, _ = packers.four_bit("x.weight", ROWS, COLUMNS, False)
+    state = np.frombuffer(json.dumps({"blocksize": 64, "shape": shape}).encode(), np.uint8)
+    entries["x.weight.quant_state.bitsandbytes__nf4"] = packers.entry(state)
+    with pytest.raises(ModelError, match=r"x\.weight"):
+        bnb.sources({}, packers.tensors(entries))
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    quantized_checkpoint(tmp_path / "in")
+    path = tmp_path / "in" / "config.json"
+    path.write_text(path.read_text().replace('"quant_method": "gptq"', '"quant_method": "aqlm"'))
+    with pytest.raises(ModelError, match=r"aqlm.*known are gptq, awq"):
+        convert.prepare(tmp_path / "in", "")
