@@ -21,7 +21,7 @@ ROOMS = {
     "backends": {"ops", "program", "record", "passes", "quants", "errors", "_lib", "machine", "weights"},
     "weights": {"gguf", "quants", "ops", "program", "errors"},
     "tokenizer": {"record", "errors", "quants", "gguf"},
-    "convert": {"gguf", "quants", "tokenizer", "record", "errors"},
+    "convert": {"gguf", "quants", "quantize", "tokenizer", "record", "errors"},
     "quantize": {"gguf", "quants", "machine", "record", "errors"},
     "sampling": {"record", "errors"},
     "stop": {"errors"},
@@ -64,6 +64,11 @@ def test_no_backend_knows_an_architecture_and_no_architecture_a_backend() -> Non
         assert "archs" not in imported(path)
     for path in (ROOT / "edgeq" / "archs").rglob("*.py"):
         assert "backends" not in imported(path)
+
+
+def test_only_collecting_an_importance_matrix_needs_a_model() -> None:
+        found = imported(path) & {"model", "backends", "passes", "ops"}
+        assert not found or path.name == "collecting.py", f"{path.name} imports {sorted(found)}"
 
 
 def test_only_its_command_imports_the_bench() -> None:

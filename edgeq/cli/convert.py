@@ -22,7 +22,7 @@ from edgeq.errors import UsageError, shown
 @click.argument("target", metavar="OUT", required=False)
 @click.option(
     "--type", "kind", default="auto", metavar="TYPE",
-    help="Format of the matrices: f32, f16, bf16, q8_0 or another; auto (the default) keeps what the checkpoint has.",
+    help="f32, f16, bf16, q8_0 for all matrices, or a mix of edgeq quantize; auto (the default) keeps what there is.",
 )  # fmt: skip
 @click.option("--name", help="Name of the model, in place of the folder's.")
 @click.option("--context", type=click.IntRange(1, 2**31 - 1), help="Context length, in place of the checkpoint's.")

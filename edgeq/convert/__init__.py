@@ -17,7 +17,7 @@ from edgeq.record import Record
 if TYPE_CHECKING:
     from edgeq.convert.checkpoint import Checkpoint
     from edgeq.convert.output import Error, Told
-    from edgeq.convert.plan import Choose, Plan
+    from edgeq.convert.plan import Plan
     from edgeq.gguf import Value
 
 __all__ = ["Report", "convert", "prepare", "write"]
@@ -44,19 +44,23 @@ def prepare(
     name: str | None = None,
     context: int | None = None,
     vocab_only: bool = False,
-    choose: Choose | None = None,
 ) -> Report:
     """Everything but the writing: all checks that need no weight. Arguments and errors are those of `convert`."""
     from edgeq.convert import families, metadata
     from edgeq.convert.checkpoint import Checkpoint, model_config
+    from edgeq.convert.mixed import apply, mix_of
     from edgeq.convert.plan import Plan, plan
     from edgeq.convert.vocab import vocabulary
+    from edgeq.gguf import Value
 
+    mix = mix_of(kind)
     checkpoint = Checkpoint(folder)
     family = families.find(checkpoint.config)
     h = family.hparams(model_config(checkpoint.config))
     own = family.metadata(h, context)
-    found = Plan([], "", []) if vocab_only else plan(checkpoint, family, h, kind, choose)
+    found = Plan([], "", []) if vocab_only else plan(checkpoint, family, h, "auto" if mix else kind)
+    if mix:
+        found = apply(found, {**own, "general.architecture": Value("string", family.arch)}, mix)
     notes = [*found.notes, *family.warn(h), *family.rope(h).warnings]
     if context is not None and context > h.context:
         notes.append(f"--context {context}: the model was made for {h.context}")
@@ -65,6 +69,8 @@ def prepare(
     keys = metadata.general(checkpoint, family.arch, name, weights)
     keys |= own
     keys |= metadata.file_type((i.format, i.nbytes) for i in found.items if len(i.shape) > 1)
+    if mix:
+        keys["general.file_type"] = Value("u32", mix.file_type)
     keys |= tokens
     notes += more + [f"{item.name}: {item.note}" for item in found.items if item.note]
     return Report(str(target), family.arch, found, keys, notes, {}, checkpoint)
@@ -79,18 +85,17 @@ def convert(
     context: int | None = None,
     vocab_only: bool = False,
     overwrite: bool = False,
-    choose: Choose | None = None,
     told: Told | None = None,
 ) -> Report:
     """Converts the checkpoint in `folder` to the GGUF file `target`.
 
-    kind: the format of the matrices, or "auto", which rounds nothing that it does not have to: floats stay what they
-    are, quantized weights are taken over where a format holds them. choose: a recipe that decides matrix by matrix.
+    kind: "auto" rounds nothing that it does not have to: floats stay what they are, quantized weights are taken over
+    where a format holds them; F32, F16, BF16, Q8_0: the format of all matrices; or a mix of `edgeq.quantize`.
     name, context: instead of the checkpoint's. told: called with each tensor and the bytes of it that were written.
 
     The target appears whole or not at all. Raises UsageError for arguments, FormatError for broken files, ModelError
     for a model that edgeq does not convert or weights that are not finite, TokenizerError for its vocabulary."""
-    report = prepare(folder, target, kind, name=name, context=context, vocab_only=vocab_only, choose=choose)
+    report = prepare(folder, target, kind, name=name, context=context, vocab_only=vocab_only)
     return report.replace(errors=write(report, overwrite, told))
 
 

@@ -5,7 +5,6 @@ Reads scales and zeros of quantized tensors, and no weight: `--dry-run` shows a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,6 @@ from edgeq.convert.source import Integers, Plain, Rows, Source
 from edgeq.errors import ModelError, UsageError, shown
 from edgeq.quants import FORMATS, Format, by_name
 from edgeq.record import Record
-
-Choose = Callable[[str, tuple[int, ...]], str]
-"""The seam for recipes: GGUF name and shape of a matrix → the format it is to have."""
 
 OTHER_PARTS = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
 UNUSED = ("rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias")  # what runtimes compute themselves
@@ -65,11 +61,11 @@ class Plan(Record):
     notes: list[str]
 
 
-def plan(checkpoint: Checkpoint, family: Family, h: Hparams, kind: str = "auto", choose: Choose | None = None) -> Plan:
+def plan(checkpoint: Checkpoint, family: Family, h: Hparams, kind: str = "auto") -> Plan:
     """The tensors of a checkpoint for the file.
 
     `kind`: "auto" keeps floats as they are and takes quantized weights over where a format holds them; else the format
-    of every matrix. `choose` decides instead, matrix by matrix. Vectors are F32.
+    of every matrix. Vectors are F32.
     Raises ModelError for tensors that are missing, unknown, or of another shape than config.json gives them."""
     wanted = None if kind == "auto" else _format(kind)
     sources, method, notes = named_sources(checkpoint)
@@ -89,7 +85,7 @@ def plan(checkpoint: Checkpoint, family: Family, h: Hparams, kind: str = "auto",
             raise ModelError(f"tensor {shown(slot.source)} is missing; expected shape {list(shape)}")
         if source.shape != shape:
             raise ModelError(f"tensor {shown(slot.source)}: shape {list(source.shape)}, expected {list(shape)}")
-        items.append(_item(slot, source, shape, h, wanted.name if wanted else None, choose))
+        items.append(_item(slot, source, shape, h, wanted.name if wanted else None))
     if unknown := sources.keys() - empty:
         some = ", ".join(sorted(unknown)[:5])
         raise ModelError(
@@ -101,10 +97,7 @@ def plan(checkpoint: Checkpoint, family: Family, h: Hparams, kind: str = "auto",
 
 
 def _format(kind: str) -> Format:
-    try:
-        found = by_name(kind)
-    except UsageError as error:
-        raise UsageError(f"{error}, or auto; mixes such as Q4_K_M are made of a converted file") from None
+    found = by_name(kind)
     if not found.linear:
         raise UsageError(f"--type {kind}: no format for the weights of a model")
     return found
@@ -125,17 +118,13 @@ def named_sources(checkpoint: Checkpoint) -> tuple[dict[str, Source], str, list[
     return out, method, notes
 
 
-def _item(
-    slot: Slot, source: Source, shape: tuple[int, ...], h: Hparams, wanted: str | None, choose: Choose | None
-) -> Item:
+def _item(slot: Slot, source: Source, shape: tuple[int, ...], h: Hparams, wanted: str | None) -> Item:
     rows = None
     if slot.heads:
         rows = pairs_from_halves(shape[0], h.heads if slot.heads == "heads" else h.kv_heads)
     item = Item(slot.target, shape, "F32", source, None, rows, slot.plus, slot.times)
     if len(shape) == 1:
         return item
-    if choose is not None:
-        wanted = choose(slot.target, shape)
     holding = grid.formats(source) if isinstance(source, Integers) else ()
     note = ""
     if wanted is None:

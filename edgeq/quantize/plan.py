@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError, shown
 from edgeq.quantize.mixes import ALIASES, FALLBACK, MIXES, Mix
@@ -14,7 +14,7 @@ from edgeq.quants import Format, by_name
 from edgeq.record import Record
 
 if TYPE_CHECKING:
-    from edgeq.gguf import GGUFFile, Tensor
+    from edgeq.gguf import Tensor, TensorInfo
 
 FLOATS = ("F32", "F16", "BF16")
 _INTEGERS = ("I8", "I16", "I32", "I64")
@@ -66,16 +66,22 @@ def check_recipe(recipe: str) -> None:
         raise UsageError(f"recipe {shown(recipe)}: expected llama.cpp")
 
 
-def make_plan(file: GGUFFile, mix: Mix, options: Options, imatrix: bool) -> list[Choice]:
-    """A choice for every tensor, in the order of the file. UsageError for formats or patterns that make no sense."""
-    patterns = _patterns(options.overrides)
-    facts = Facts.of(file.metadata, file.tensors, imatrix)
-    tied = "output.weight" not in file.tensors
-    chooser = _Chooser(mix, facts, options, patterns, tied)
+def make_plan(
+    tensors: Iterable[Tensor | TensorInfo], metadata: Mapping[str, Any], mix: Mix, options: Options | None = None,
+    imatrix: bool = False,
+) -> list[Choice]:  # fmt: skip
+    """A choice for every tensor, in their order; imatrix: there will be importances.
+
+    UsageError for formats or patterns that make no sense."""
+    rows = list(tensors)
+    names = [t.name for t in rows]
+    options = options or Options()
+    facts = Facts.of(metadata, names, imatrix)
+    chooser = _Chooser(mix, facts, options, _patterns(options.overrides), "output.weight" not in names)
     # llama.cpp counts tensors in this order
-    ordered = sorted(file.tensors.values(), key=lambda t: (layer_of(t.name), t.name.encode()))
+    ordered = sorted(rows, key=lambda t: (layer_of(t.name), t.name.encode()))
     found = {t.name: chooser.choose(t) for t in ordered}
-    return [found[name] for name in file.tensors]
+    return [found[name] for name in names]
 
 
 def _patterns(overrides: Iterable[tuple[str, str]]) -> list[tuple[re.Pattern[str], Format]]:
@@ -107,7 +113,7 @@ class _Chooser:
         self._mix, self._facts, self._options, self._patterns, self._tied = mix, facts, options, patterns, tied
         self._seen: Counter[str] = Counter()
 
-    def choose(self, t: Tensor) -> Choice:
+    def choose(self, t: Tensor | TensorInfo) -> Choice:
         reason = kept(t.name, t.shape, self._facts.arch)
         role = role_of(t.name)
         if not reason and role == "output" and self._options.keep_output:
@@ -118,7 +124,7 @@ class _Chooser:
             return self._made(t, t.format, reason)
         return self._fitting(t, *self._wanted(t, role))
 
-    def _wanted(self, t: Tensor, role: str) -> tuple[Format, str]:
+    def _wanted(self, t: Tensor | TensorInfo, role: str) -> tuple[Format, str]:
         named = next((fmt for pattern, fmt in self._patterns if pattern.search(t.name)), None)
         o = self._options
         # the table of embeddings for each layer is a large one of its own: a pattern that names it comes first
@@ -134,14 +140,14 @@ class _Chooser:
             return self._output(t), ""
         return by_name(self._ruled(t, role)), ""
 
-    def _output(self, t: Tensor) -> Format:
+    def _output(self, t: Tensor | TensorInfo) -> Format:
         if self._options.output:
             return writable(self._options.output)
         default = by_name(self._mix.default)
         fits = self._mix.output == "Q8_0" or (self._facts.arch != "falcon" and t.shape[-1] % default.block == 0)
         return by_name(self._mix.output if fits else "Q8_0")
 
-    def _ruled(self, t: Tensor, role: str) -> str:
+    def _ruled(self, t: Tensor | TensorInfo, role: str) -> str:
         facts = self._facts
         before = self._seen[role]
         of = facts.values if role == "attn_v" else facts.layers
@@ -155,7 +161,7 @@ class _Chooser:
                 return rule.format
         return self._mix.default
 
-    def _fitting(self, t: Tensor, fmt: Format, why: str) -> Choice:
+    def _fitting(self, t: Tensor | TensorInfo, fmt: Format, why: str) -> Choice:
         columns = t.shape[-1]
         if columns % fmt.block == 0:
             return self._made(t, fmt, why)
@@ -164,7 +170,7 @@ class _Chooser:
             near = by_name("F16")
         return self._made(t, near, f"rows of {columns} are not whole blocks of {fmt.block}", fmt.name)
 
-    def _made(self, t: Tensor, fmt: Format, why: str, fallback: str = "") -> Choice:
+    def _made(self, t: Tensor | TensorInfo, fmt: Format, why: str, fallback: str = "") -> Choice:
         low = fmt.name in _LOW or (fmt.name == "Q2_K" and self._mix.low)
         outside = role_of(t.name) in ("output", "token_embd")
         rows = t.nbytes // t.format.row_bytes(t.shape[-1]) if t.shape else 1

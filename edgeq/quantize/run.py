@@ -81,10 +81,9 @@ def quantize(
     """
     check_recipe(recipe)
     name, mix = mix_named(type)
-    options = options or Options()
     threads = threads or machine.threads_to_use()
     with gguf.open(source) as g:
-        plan = make_plan(g, mix, options, importance is not None)
+        plan = make_plan(g.tensors.values(), g.metadata, mix, options, importance is not None)
         requantized = _check_sources(g, plan, allow_requantize)
         weights = _importances(g, plan, importance)
         missing = tuple(c.name for c in plan if c.changes and importance and weights[c.name] is None)

@@ -23,6 +23,8 @@ from tests.backends import test_native_ops
 from tests.backends.single import Steps, near, program, run
 from tests.blocks import MemoryWeights, filled, random_blocks
 from tests.native.driver import Driver, build, name
+from tests.quants.encoding import ARRAYS, importance
+from tests.quants.encoding import FORMATS as ENCODED
 
 GCC, TARGET = "aarch64-linux-gnu-gcc", "aarch64-linux-gnu"
 LINEAR = test_native_ops.LINEAR
@@ -151,6 +153,19 @@ def test_a_variant_gives_the_same_bits_on_every_processor(fmt: str, drivers: dic
                 runner = variant if cpu is None else drivers[cpu]
                 out.append(run(made, weights, [x[:tokens]], test_native_ops.batch(tokens), isa=runner)[0])
             assert all(np.array_equal(o, out[0]) for o in out)
+
+
+def test_encoders_write_the_same_bytes_on_every_processor(isa: Driver) -> None:
+    """As the library on the machine that the tests run on."""
+    x, w = np.concatenate([make()[:1] for make in ARRAYS.values()]), importance(512)
+    x = x[:, :256] if isa.isa == "scalar" else x  # which takes its time
+    for fmt in ENCODED:
+        for weights in (None, w[: x.shape[1]]):
+            sizes = struct.pack("<3q", quants.FORMATS[fmt].id, *x.shape)
+            scaled = b"" if weights is None else (weights / weights.max()).astype(np.float32).tobytes()
+            status, blocks = isa.ask("e", name(isa.isa), sizes, np.ascontiguousarray(x).tobytes(), scaled)
+            assert status == bytes(4)
+            assert blocks == quants.quantize(x, fmt, weights).tobytes(), fmt
 
 
 @pytest.mark.parametrize("cpu", [OLD, NEW])

@@ -11,6 +11,7 @@ import edgeq
 from edgeq import convert, gguf
 from edgeq.backends.reference import ReferenceBackend
 from edgeq.errors import ModelError
+from edgeq.quantize import quantize
 from models import checkpoints
 from models.checkpoints.writer import stored, weights, write_shards
 
@@ -91,18 +92,19 @@ def test_tensors_of_the_vision_part_are_left_out_and_said(tmp_path: Path) -> Non
     assert not any("vision" in item.name for item in report.plan.items)
 
 
-def test_a_recipe_decides_matrix_by_matrix(tmp_path: Path) -> None:
-    checkpoints.write("qwen2", tmp_path / "in")
-    asked = []
-
-    def choose(name: str, shape: tuple[int, ...]) -> str:
-        asked.append((name, shape))
-        return "F32" if "attn_v" in name else "F16"
-
-    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", choose=choose)
-    kinds = {item.name: item.format for item in report.plan.items}
-    assert kinds["blk.0.attn_v.weight"] == "F32" and kinds["blk.0.attn_q.weight"] == "F16"
-    assert ("token_embd.weight", (304, 32)) in asked and not any(len(shape) == 1 for _, shape in asked)
+@pytest.mark.parametrize(("name", "mix"), [("llama", "Q4_K_M"), ("gemma3", "iq3_m"), ("qwen2", "Q4_0")])
+def test_a_mix_in_one_pass_is_that_of_two(tmp_path: Path, name: str, mix: str) -> None:
+    """Converted to floats and quantized then, or at once."""
+    checkpoints.write(name, tmp_path / "in")
+    convert.convert(tmp_path / "in", tmp_path / "floats.gguf", "f32")
+    quantize(tmp_path / "floats.gguf", tmp_path / "two.gguf", mix)
+    report = convert.convert(tmp_path / "in", tmp_path / "one.gguf", mix)
+    with gguf.open(tmp_path / "one.gguf") as one, gguf.open(tmp_path / "two.gguf") as two:
+        assert list(one.tensors) == list(two.tensors)
+        for a, b in zip(one.tensors.values(), two.tensors.values()):
+            assert (a.name, a.format, bytes(a.raw)) == (b.name, b.format, bytes(b.raw))
+        assert one.metadata["general.file_type"] == two.metadata["general.file_type"]
+    assert any("are no whole blocks of" in note for note in report.notes) or mix == "Q4_0"
 
 
 def test_the_head_of_a_tied_model_is_left_out(tmp_path: Path) -> None:

@@ -176,8 +176,8 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
 
 
 def test_types(source: Path) -> None:
-    refused(source, UsageError, "unknown format q9", "q9")
-    refused(source, UsageError, "no format for the weights", "i32")
+    refused(source, UsageError, "type q9: expected one of F32", "q9")
+    refused(source, UsageError, "type i32: expected one of F32", "i32")
 
 
 def test_an_existing_file_is_kept(source: Path) -> None:

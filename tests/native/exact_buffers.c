@@ -156,6 +156,24 @@ static void attention(const eq_kernels *k, int32_t kv_type, int32_t e, int32_t r
     done();
 }
 
+/* Blocks side by side, as many as there are lanes and fewer. */
+static void encoders(const eq_kernels *k) {
+    for (int type = 0; type < 64; type++) {
+        eq_encode_fn encode = k->encoders->find(type);
+        for (int count = 1; encode && count <= k->encoders->lanes; count += count < 3 ? 1 : 6) {
+            const float *x[EQ_ENCODE_LANES], *w[EQ_ENCODE_LANES];
+            uint8_t *out[EQ_ENCODE_LANES];
+            int n = eq_format_block(type);
+            float *all = floats(count * n), *weights = floats(n);
+            uint8_t *blocks = buffer(count * eq_format_block_bytes(type));
+            for (int i = 0; i < n; i++) weights[i] *= weights[i];
+            for (int i = 0; i < count; i++) x[i] = all + i * n, w[i] = weights, out[i] = blocks + i * eq_format_block_bytes(type);
+            encode(x, count % 2 ? w : NULL, count, out);
+            done();
+        }
+    }
+}
+
 int main(void) {
     static const int32_t widths[] = {1, 8, 20, 32, 33, 64, 96, 256}, types[] = {0, 1, 8, 2};
     for (int v = 0; eq_variants[v]; v++) {
@@ -164,6 +182,7 @@ int main(void) {
         calls = 0;
         linears(k);
         elementwise(k);
+        encoders(k);
         for (int i = 0; i < 8; i++)
             for (int t = 0; t < 4; t++)
                 for (int queries = 1; queries < 7; queries += 2 + i % 2)

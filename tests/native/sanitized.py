@@ -9,16 +9,21 @@ Not collected by itself: compiling every variant with sanitizers takes minutes. 
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgeq import quants
 from native.toolchain import find_compiler
 from tests.backends import test_native_ops
 from tests.backends.conftest import ISAS, works
-from tests.native.driver import CHECKS, EXACT_PAGES, Driver, build
+from tests.native.driver import CHECKS, EXACT_PAGES, Driver, build, name
+from tests.quants.encoding import ARRAYS, importance
+from tests.quants.encoding import FORMATS as ENCODED
 
 FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer", *EXACT_PAGES, f"-fsanitize={CHECKS}"]
 VARIANTS = [isa for isa in ISAS if works(isa)]
@@ -52,6 +57,20 @@ def isa(request: pytest.FixtureRequest, driver: Driver) -> Driver:
 def test_every_kernel_on_exact_buffers(programs: dict[str, Path]) -> None:
     done = subprocess.run([programs["exact_buffers"]], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_encoders(isa: Driver) -> None:
+    """The bytes of the library without sanitizers; also numbers at the ends of what is taken."""
+    x, w = np.concatenate([make()[:1, :256] for make in ARRAYS.values()]), importance(256)
+    ends = np.array([0, 65504, -65504, 1e-38, 1e-45, -1e-7, 2688, 1], np.float32)
+    for fmt in ENCODED:
+        for rows in (x, np.tile(ends, 64).reshape(2, 256)):
+            sizes = struct.pack("<3q", quants.FORMATS[fmt].id, *rows.shape)
+            for scaled in (b"", (w / w.max()).astype(np.float32).tobytes(), bytes(4 * 256)):
+                status, blocks = isa.ask("e", name(isa.isa), sizes, np.ascontiguousarray(rows).tobytes(), scaled)
+                assert status == bytes(4)
+                if rows is x and scaled != bytes(4 * 256):
+                    assert blocks == quants.quantize(x, fmt, w if scaled else None).tobytes(), fmt
 
 
 def seeded(programs: dict[str, Path], target: str, cases: int, isa: str | None = None) -> str:
