@@ -14,6 +14,8 @@ from edgeq.cli.terminal import Out, say
 from edgeq.errors import UsageError, shown
 from edgeq.quantize import MIXES, Options, Report, mix_named, quantize, summary
 
+LONGEST = 1 << 20  # characters of a file of patterns
+
 
 @click.command(
     epilog=f"TYPE is one of {', '.join(MIXES)}. A pattern is a regular expression, searched in the names of tensors; "
@@ -75,9 +77,12 @@ def _overrides(patterns: Sequence[str], file: str | None) -> tuple[tuple[str, st
     if file is not None:
         with open(file, encoding="utf-8", errors="strict") as lines:
             try:
-                words += lines.read(1 << 20).split()
+                text = lines.read(LONGEST + 1)
             except UnicodeDecodeError:
                 raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
+        if len(text) > LONGEST:
+            raise UsageError(f"{shown(file)}: over {LONGEST} characters; expected PATTERN=TYPE words")
+        words += text.split()
     pairs = [word.rpartition("=") for word in words]
     if bad := next((word for word, (name, _, fmt) in zip(words, pairs) if not name or not fmt), None):
         raise UsageError(f"tensor type {shown(bad)}: expected PATTERN=TYPE")

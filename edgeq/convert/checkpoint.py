@@ -1,6 +1,7 @@
 """The files of a Hugging Face checkpoint: a folder with config.json, safetensors and the tokenizer's files.
 
-Reads JSON, text and safetensors; never pickles, and never anything outside the folder. Knows no architecture."""
+Reads JSON, text and safetensors; never pickles. No name in a file leads outside the folder; links in it are followed,
+as the cache of the hub is made of them. Knows no architecture."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from edgeq.errors import ModelError, shown
 
+LARGEST = 3.4e38  # of a number: what float32 holds, as GGUF keeps them
 _NONE = object()
 
 
@@ -33,10 +33,10 @@ class Hparams:
         return value
 
     def number(self, key: str, default: Any = _NONE) -> float:
-        """A finite number over 0."""
+        """A number over 0 that float32 holds."""
         value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ModelError(f"config.json: {key} is {shown(value, 40)}; expected a finite number over 0")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LARGEST:
+            raise ModelError(f"config.json: {key} is {shown(value, 40)}; expected a number over 0, at most {LARGEST:g}")
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
@@ -80,7 +80,7 @@ class Hparams:
 
     @property
     def vocab(self) -> int:
-        return self.count("vocab_size", high=1 << 24)
+        return self.count("vocab_size", high=1 << 22)  # as many strings as edgeq.gguf reads
 
     @property
     def heads(self) -> int:

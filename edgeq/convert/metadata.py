@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
 from edgeq.convert.checkpoint import Checkpoint
+from edgeq.convert.hparams import LARGEST
 from edgeq.gguf import Value
 
 FILE_TYPES = {
@@ -17,12 +17,15 @@ FILE_TYPES = {
 }  # fmt: skip
 """`general.file_type` of a file whose matrices have one format (llama.h, llama_ftype)."""
 
+YAML_SIGNS = frozenset("[]{}&*!|>'\"%@`#")  # values with one of them are more than plain text
 QUANTIZATION_VERSION = 2  # of GGML's blocks
 SAMPLING = {
     "top_k": ("top_k", "i32"), "top_p": ("top_p", "f32"), "min_p": ("min_p", "f32"), "temperature": ("temp", "f32"),
     "repetition_penalty": ("penalty_repeat", "f32"),
 }  # fmt: skip
 """Key of generation_config.json → key below general.sampling, and its type."""
+
+LIMITS = {"i32": (1 << 31) - 1, "f32": LARGEST}
 
 CARD = {"license": "license", "license_name": "license.name", "license_link": "license.link"}
 
@@ -41,7 +44,7 @@ def general(checkpoint: Checkpoint, arch: str, name: str | None, weights: int) -
     settings = checkpoint.json("generation_config.json") or {}
     for key, (own, kind) in SAMPLING.items():
         value = settings.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LIMITS[kind]:
             found[f"sampling.{own}"] = Value(kind, int(value) if kind == "i32" else float(value))
     return {f"general.{key}": value for key, value in found.items()}
 
@@ -79,7 +82,9 @@ def front_matter(card: str) -> dict[str, str]:
     lines = card.splitlines()
     if not lines or lines[0] != "---" or "---" not in lines[1:]:
         return {}
-    found = (
-        re.fullmatch(r"([a-z_]+): *([^\[\]{}&*!|>'\"%@`#]+?) *", line) for line in lines[1 : lines.index("---", 1)]
-    )
-    return {match[1]: match[2] for match in found if match}
+    pairs = (line.partition(":") for line in lines[1 : lines.index("---", 1)])
+    return {
+        key: value.strip(" ")
+        for key, colon, value in pairs
+        if colon and re.fullmatch("[a-z_]+", key) and value.strip(" ") and not set(value) & YAML_SIGNS
+    }

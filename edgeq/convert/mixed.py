@@ -21,7 +21,12 @@ def apply(found: Plan, metadata: dict[str, Value], mix: Mix) -> Plan:
     """The plan with the mix's formats; what does not fit is noted."""
     infos = [gguf.tensor_info(item.name, item.shape, "F32") for item in found.items]
     choices = make_plan(infos, {key: value.value for key, value in metadata.items()}, mix)
-    return found.replace(items=[_chosen(item, c.target.name, c.fallback) for item, c in zip(found.items, choices)])
+    items = [_chosen(item, c.target.name, c.fallback) for item, c in zip(found.items, choices)]
+    low = sum(c.low and not item.taken for c, item in zip(choices, items))
+    notes = (
+        [f"{low} tensors of very few bits have no importances: expect little of them; see edgeq imatrix"] if low else []
+    )
+    return found.replace(items=items, notes=found.notes + notes)
 
 
 def _chosen(item: Item, fmt: str, fallback: str) -> Item:

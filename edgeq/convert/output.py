@@ -50,6 +50,7 @@ def write(
 
     Raises ModelError, naming the tensor, for weights that are not finite; nothing is left behind then."""
     check_encoders(items)
+    checkpoint.check_unchanged()
     errors: dict[str, Error] = {}
     infos = [(item.name, item.shape, item.format) for item in items]
     # Only the weights are kept from being overwritten by name; a .gguf is none of the checkpoint's files.
@@ -59,7 +60,6 @@ def write(
             file.write(item.name, _streamed(chunks(item, sums), item, checkpoint, told))
             if sums is not None:
                 errors[item.name] = sums.error()
-        checkpoint.check_unchanged()
     return errors
 
 
@@ -86,7 +86,7 @@ def check_encoders(items: list[Item]) -> None:
     """Raises UsageError for a format that cannot be written."""
     for item in items:
         if not item.taken and not can_encode(by_name(item.format)):
-            raise UsageError(f"tensor {item.name}: {item.format} cannot be written; f32, f16, bf16 and q8_0 can")
+            raise UsageError(f"tensor {item.name}: {item.format} is no format of weights; take another --type")
 
 
 def _encoded(values: Floats, item: Item) -> NDArray[np.uint8]:
@@ -117,6 +117,7 @@ def _streamed(
         yield part
         checkpoint.release()
         told(item, part.nbytes)
+        checkpoint.check_unchanged()  # before more is read: pages beyond the end of a mapped file end the process
 
 
 class _Sums:

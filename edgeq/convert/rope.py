@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.convert.hparams import Hparams
+from edgeq.convert.hparams import LARGEST, Hparams
 from edgeq.errors import ModelError, shown
 from edgeq.gguf import Value
 from edgeq.record import Record
@@ -140,8 +140,8 @@ def _original(h: Hparams, p: Hparams) -> int:
 
 def _vector(values: object, length: int, name: str) -> NDArray[np.float32]:
     good = isinstance(values, Sequence) and len(values) == length
-    if not good or not all(type(v) in (int, float) and 0 < v < math.inf for v in values):  # type: ignore[attr-defined]
-        raise ModelError(f"config.json: {name} of rope scaling; expected {length} finite numbers over 0")
+    if not good or not all(type(v) in (int, float) and 0 < v <= LARGEST for v in values):  # type: ignore[attr-defined]
+        raise ModelError(f"config.json: {name} of rope scaling; expected {length} numbers over 0, at most {LARGEST:g}")
     return np.array(values, np.float32)
 
 

@@ -7,6 +7,7 @@ import os
 from typing import IO
 
 from edgeq.errors import GGUFError, UsageError, shown
+from edgeq.gguf.partfile import beside
 
 
 class Journal:
@@ -17,8 +18,7 @@ class Journal:
 
     def __init__(self, target: str, key: str) -> None:
         """UsageError if another run holds it, GGUFError if the disk refuses."""
-        folder, name = os.path.split(os.path.realpath(target))
-        self.path = os.path.join(folder, f".{name[:48]}.journal")
+        self.path = beside(os.path.realpath(target), "journal")
         self.digests: list[str] = []
         self._target = target
         try:
@@ -31,7 +31,7 @@ class Journal:
             lines = self._file.read(1 << 24).split("\n")  # the last one is what a torn write left, or empty
             if lines[0] == key and len(lines) > 1:
                 self.digests = lines[1:-1]
-            self._restart(key)
+            self._key = key
         except OSError as e:
             self.close()
             raise self._error(e) from None
@@ -50,11 +50,16 @@ class Journal:
         except BlockingIOError:
             raise UsageError(f"{shown(self._target)}: another run is writing it; wait until that has ended") from None
 
-    def _restart(self, key: str) -> None:
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(key + "\n")
-        self._file.flush()
+    def settle(self, n: int) -> None:
+        """The first `n` of the digests hold; tensors are added from here on."""
+        self.digests = self.digests[:n]
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write("".join(f"{line}\n" for line in (self._key, *self.digests)))
+            self._file.flush()
+        except OSError as e:
+            raise self._error(e) from None
 
     def add(self, digest: str) -> None:
         """One more tensor is written."""

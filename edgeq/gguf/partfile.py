@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from edgeq.gguf.part import Part
 
 _CHUNK = 16 << 20  # bytes per write(2)
+_LONGEST_NAME = 48  # characters of a target's name, at most 4 bytes each; filesystems take 255 bytes
 _FICLONE = 0x40049409  # of linux/fs.h: share all blocks of another file
 _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
@@ -35,6 +37,16 @@ def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
         raise UsageError(f"{shown(path)}: exists already; remove it or ask for it to be overwritten")
 
 
+def beside(target: str, ending: str) -> str:
+    """The path `.NAME.ENDING` beside `target`. Of a long name, which may leave no room for more, the beginning and a
+    digest, so that no other target has the same: the names of a split model's parts differ at their end alone."""
+    folder, name = os.path.split(target)
+    if len(name) > _LONGEST_NAME:
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        name = f"{name[:_LONGEST_NAME]}-{digest}"
+    return os.path.join(folder, f".{name}.{ending}")
+
+
 class PartFile:
     """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it.
 
@@ -53,15 +65,17 @@ class PartFile:
         try:
             self.reserve(size)
         except BaseException:
-            self.discard()
+            if kept:
+                self.keep()  # an earlier run's work
+            else:
+                self.discard()
             raise
 
     def _create(self) -> None:
-        folder, name = os.path.split(self.target)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         for attempt in range(1000):
             more = f"-{attempt}" if attempt else ""
-            self.path = os.path.join(folder, f".{name[:48]}.part-{os.getpid()}{more}")
+            self.path = beside(self.target, f"part-{os.getpid()}{more}")
             try:
                 self._fd = os.open(self.path, flags, 0o666)
                 return
@@ -72,8 +86,7 @@ class PartFile:
         raise GGUFError(f"{shown(self.target)}: cannot be written: {shown(self.path)} and 999 like it are in the way")
 
     def _take_up(self) -> None:
-        folder, name = os.path.split(self.target)
-        self.path = os.path.join(folder, f".{name[:48]}.part")
+        self.path = beside(self.target, "part")
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         try:
             self._fd = os.open(self.path, flags, 0o666)

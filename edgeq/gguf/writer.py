@@ -184,8 +184,8 @@ class Writer:
         for digest in self._journal.digests[: len(self._todo)]:
             if not there or not self._taken_up(digest):
                 break
-            self._journal.add(digest)
             self._next += 1
+        self._journal.settle(self._next)
 
     def _taken_up(self, digest: str) -> bool:
         """Whether the next tensor is there already."""

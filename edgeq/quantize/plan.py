@@ -89,7 +89,7 @@ def _patterns(overrides: Iterable[tuple[str, str]]) -> list[tuple[re.Pattern[str
     for pattern, fmt in overrides:
         try:
             out.append((re.compile(pattern), writable(fmt)))
-        except re.error as e:
+        except (re.error, RecursionError, OverflowError) as e:
             raise UsageError(f"tensor type {shown(pattern)}={shown(fmt)}: no regular expression ({e})") from None
     return out
 

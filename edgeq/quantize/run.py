@@ -136,7 +136,8 @@ def _importances(g: GGUFFile, plan: list[Choice], importance: Importances | None
 
 def _metadata(g: GGUFFile, file_type: int, importance: Importances | None, file: str) -> dict[str, Value]:
     """That of the source, with what llama.cpp says of quantized files."""
-    out = {k: v for k, v in g.metadata.typed().items() if k not in SPLIT_KEYS}
+    old = g.metadata.typed().items()
+    out = {k: v for k, v in old if k not in SPLIT_KEYS and not k.startswith("quantize.imatrix.")}
     out["general.quantization_version"] = Value("u32", 2)
     out["general.file_type"] = Value("u32", file_type)
     if importance is not None:

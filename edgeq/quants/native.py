@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from edgeq import _lib
-from edgeq.errors import BackendError
+from edgeq.errors import BackendError, shown
 from edgeq.quants.bits import F32, U8
 from edgeq.quants.table import Format
 
@@ -21,6 +21,8 @@ def encode_rows(x: F32, fmt: Format, importance: F32 | None, out: U8) -> None:
         fmt.id, ffi.NULL if isa is None else isa.encode(), ffi.from_buffer("float[]", x), len(x), x.shape[1],
         weights, ffi.from_buffer("uint8_t[]", out, require_writable=True),
     )  # fmt: skip
+    if status and isa is not None and lib.eq_isa_name(isa.encode()) == ffi.NULL:
+        raise BackendError(f"EDGEQ_ISA={shown(isa, 40)}: not a variant that runs here; see edgeq doctor")
     if status:
         raise BackendError(f"{fmt.name}: the native encoder refused {len(x)} rows of {x.shape[1]} (status {status})")
 

@@ -336,6 +336,13 @@ def test_extract(call: Any, path: Path) -> None:
     assert call("extract", path, "n", "-", "--metadata", "--raw")[1] == "\x07\0\0\0"
 
 
+def test_a_value_is_not_written_over_another_part_of_its_model(call: Any, path: Path) -> None:
+    first, second = gguf.split_model(path, path.parent / "m", max_tensors=1)
+    code, _, err = call("extract", first, "n", second, "--metadata", "--force")
+    assert code == 2 and "is the file that is read" in err
+    assert gguf.hash_tensors(first).all == gguf.hash_tensors(path).all
+
+
 def test_template(call: Any, path: Path) -> None:
     assert call("template", path)[1] == META["tokenizer.chat_template"]
     source = path.parent / "source"

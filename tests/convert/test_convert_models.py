@@ -13,7 +13,7 @@ from edgeq.backends.reference import ReferenceBackend
 from edgeq.errors import ModelError
 from edgeq.quantize import quantize
 from models import checkpoints
-from models.checkpoints.writer import stored, weights, write_shards
+from models.checkpoints.writer import stored, weights, write_shards, write_spec
 
 
 def logits(path: Path, spec: checkpoints.Spec) -> np.ndarray:
@@ -133,3 +133,12 @@ def test_chunks_of_rows_make_the_same_file(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(output, "CHUNK", 100)
     convert.convert(tmp_path / "in", tmp_path / "parts.gguf")
     assert (tmp_path / "whole.gguf").read_bytes() == (tmp_path / "parts.gguf").read_bytes()
+
+
+def test_few_bits_without_importances_are_warned_of(tmp_path: Path) -> None:
+    wide = {**checkpoints.SPECS["llama"].config, "hidden_size": 256, "intermediate_size": 256, "head_dim": 64,
+            "num_attention_heads": 4, "num_key_value_heads": 4}  # fmt: skip
+    write_spec(checkpoints.Spec("wide", wide), tmp_path / "in")
+    notes = convert.prepare(tmp_path / "in", "", "iq2_xs").notes
+    assert any("tensors of very few bits have no importances" in note for note in notes)
+    assert not any("importances" in note for note in convert.prepare(tmp_path / "in", "", "q4_k_m").notes)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +22,7 @@ from models import checkpoints
 from models.checkpoints.writer import stored, weights, write_safetensors, write_shards
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 66), 1 << 66) | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers(-(1 << 66), 1 << 66) | st.just(10**400) | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
@@ -138,7 +141,10 @@ def test_two_files_without_an_index(source: Path) -> None:
         ({"num_hidden_layers": 1 << 40}, "num_hidden_layers"),
         ({"hidden_size": "32"}, "hidden_size is 32; expected a whole number"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps is 1000.*; expected a number over 0, at most 3.4e.38"),
+        ({"rope_scaling": {"rope_type": "longrope", "long_factor": [10**400] * 4}}, "long_factor .* at most 3.4e.38"),
         ({"vocab_size": None}, "vocab_size is missing"),
+        ({"vocab_size": 16_000_000}, "vocab_size is 16000000; expected a whole number from 1 to 4194304"),
         ({"rope_scaling": {"rope_type": "mrope"}}, "rope scaling 'mrope' is not known"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "factor is missing"),
         ({"rope_scaling": {"rope_type": "longrope", "long_factor": [1]}}, "long_factor of rope scaling; expected 4"),
@@ -160,6 +166,21 @@ def test_what_gguf_cannot_say_is_noted(source: Path) -> None:
     notes = convert.prepare(source, "").notes
     assert any("sliding_window 16" in note for note in notes)
     assert any("'dynamic' has no form in GGUF; right up to 128" in note for note in notes)
+
+
+def test_sampling_hints_that_gguf_cannot_hold_are_left_out(source: Path) -> None:
+    hints = {"top_k": 10**400, "top_p": 1e300, "temperature": 10**400, "min_p": float("nan"), "repetition_penalty": 1.5}
+    (source / "generation_config.json").write_text(json.dumps(hints))
+    found = convert.prepare(source, "").metadata
+    assert [k for k in found if "sampling" in k] == ["general.sampling.penalty_repeat"]
+
+
+def test_a_model_card_is_read_in_linear_time(source: Path) -> None:
+    (source / "README.md").write_text("---\nlicense:" + " " * 200_000 + "#\nlicense_name:  mine \n---\n")
+    started = time.perf_counter()
+    found = convert.prepare(source, "").metadata
+    assert time.perf_counter() - started < 10  # a pattern with nested repeats takes hours
+    assert "general.license" not in found and found["general.license.name"].value == "mine"
 
 
 def test_files_that_are_no_json(source: Path) -> None:
@@ -204,6 +225,22 @@ def test_a_file_that_changes_meanwhile(source: Path) -> None:
     with pytest.raises(FormatError, match=r"model\.safetensors: changed while it was read"):
         convert.convert(source, source.parent / "out.gguf", told=told)
     assert not (source.parent / "out.gguf").exists()
+
+
+@pytest.mark.parametrize("at", [1, 3, 12])
+def test_a_file_that_is_cut_off_meanwhile_does_not_end_the_process(source: Path, at: int) -> None:
+    """Pages behind the end of a mapped file are a bus error: run apart from this process."""
+    code = (
+        "import os, sys; from edgeq import convert; n = 0\n"
+        "def told(item, nbytes):\n"
+        "    global n; n += 1\n"
+        f"    if n == {at}: os.truncate(sys.argv[1] + '/model.safetensors', 4096)\n"
+        "convert.convert(sys.argv[1], sys.argv[2], told=told)\n"
+    )
+    words = [sys.executable, "-c", code, str(source), str(source.parent / "out.gguf")]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 1 and "FormatError" in done.stderr and "changed while it was read" in done.stderr
+    assert sorted(p.name for p in source.parent.iterdir()) == ["in"]
 
 
 NAMES = ["qwen2", "llama-yarn", "llama-longrope-long", "llama3", "gemma3-scaled", "gemma3-multimodal"]

@@ -236,6 +236,14 @@ def test_tokens_around_a_text(tmp_path: Path, data: dict[str, Any], settings: di
     assert tuple(found.get(key) for key in ("add_bos_token", "add_eos_token", "bos_token_id")) == wanted
 
 
+def test_the_eos_that_another_token_behind_texts_takes_the_place_of_still_ends_answers(tmp_path: Path) -> None:
+    data = frame(A, token("<|endoftext|>"))
+    settings = {"eos_token": "<|im_start|>"}  # no name that runtimes would know as an end
+    found, _ = keys(folder(tmp_path, tokenizer__json=data, tokenizer_config__json=settings), 269)
+    assert (found["eos_token_id"], found["eot_token_id"]) == (266, 267)
+    assert {266, 267} <= set(from_gguf(plain(found)).end_ids)
+
+
 def test_roles_come_from_config_where_the_tokenizer_is_silent(tmp_path: Path) -> None:
     files = {
         "tokenizer__json": tokenizer_json(),
@@ -309,3 +317,36 @@ def test_every_prefix_of_a_tokenizer_model_is_read_or_refused() -> None:
 def test_a_vocabulary_of_another_kind_under_the_name_of_sentencepiece_gives_way(tmp_path: Path) -> None:
     found, _ = keys(folder(tmp_path, tokenizer__json=tokenizer_json(), tokenizer__model=b"IQ== 0\nIg== 1\n"), 269)
     assert found["model"] == "gpt2"
+
+
+SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "y"}}, "cannot encode .* with it"),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {**SPLIT, "pattern": {"Regex": r"(x+x+)+z|(a|a)*b"}}, BYTES]}}, "cannot cut text with its pre_tokenizer"),
+    ],
+)  # fmt: skip
+def test_a_panic_of_the_tokenizers_package_is_an_error_of_ours(
+    tmp_path: Path, section: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TokenizerError, match=f"the tokenizers package {words}"):
+        keys(folder(tmp_path, tokenizer__json={**tokenizer_json(), **section}), 269)
+
+
+def test_how_long_texts_are_made_is_no_matter_of_the_vocabulary(tmp_path: Path) -> None:
+    cut = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
+    pad = {"strategy": {"Fixed": 1 << 40}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+           "pad_type_id": 0, "pad_token": "x"}  # fmt: skip
+    _, notes = keys(folder(tmp_path, tokenizer__json={**tokenizer_json(), "truncation": cut, "padding": pad}), 269)
+    assert notes == []
+
+
+def test_a_role_without_a_name_is_not_the_empty_token(tmp_path: Path) -> None:
+    pieces = [*llama_pieces(), ("", 0.0, 1)]
+    found, _ = keys(folder(tmp_path, tokenizer__model=sentencepiece(pieces)), len(pieces))
+    assert not {"bos_token_id", "mask_token_id", "cls_token_id"} & found.keys()

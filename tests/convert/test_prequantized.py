@@ -303,3 +303,31 @@ def test_an_unknown_method_is_refused_with_the_known_ones(tmp_path: Path) -> Non
     path.write_text(path.read_text().replace('"quant_method": "gptq"', '"quant_method": "aqlm"'))
     with pytest.raises(ModelError, match=r"aqlm.*known are gptq, awq"):
         convert.prepare(tmp_path / "in", "")
+
+
+HUGE = 10**30
+
+
+def test_sizes_beyond_any_model_are_refused() -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, COLUMNS)
+    with pytest.raises(ModelError, match="group_size"):
+        awq.sources({"group_size": HUGE}, packers.tensors(packers.awq("x", numbers, zeros, scales)))
+    raw = {"x.weight": packers.entry(np.zeros((4, 4), np.uint8), "F8_E4M3"),
+           "x.weight_scale": packers.entry(np.ones((1, 1), np.float32))}  # fmt: skip
+    with pytest.raises(ModelError, match="two whole numbers"):
+        fp8.sources({"weight_block_size": [HUGE, HUGE]}, packers.tensors(raw))
+    for key, value in (("blocksize", HUGE), ("nested_blocksize", HUGE), ("nested_offset", 10**400)):
+        entries, _ = packers.four_bit("x.weight", ROWS, COLUMNS, True)
+        name = "x.weight.quant_state.bitsandbytes__nf4"
+        state = json.loads(entries[name][1].tobytes()) | {key: value}
+        entries[name] = packers.entry(np.frombuffer(json.dumps(state).encode(), np.uint8))
+        with pytest.raises(ModelError, match=key):
+            bnb.sources({}, packers.tensors(entries))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
+def test_matrices_without_a_number_are_refused(shape: tuple[int, int]) -> None:
+    raw = {"x.weight": packers.entry(np.zeros(shape, np.uint8), "F8_E4M3"),
+           "x.weight_scale": packers.entry(np.ones(1, np.float32))}  # fmt: skip
+    with pytest.raises(ModelError, match=r"x\.weight: shape .*, expected \['over 0', 'over 0'\]"):
+        fp8.sources({}, packers.tensors(raw))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,11 @@ def test_any_bytes_in_the_file_are_read_or_refused(tmp_path: Path, at: int, spli
     except FormatError:
         return
     assert all(t.array().nbytes == t.nbytes for t in found)
+
+
+def test_a_name_that_is_there_twice_is_found_at_once_among_many(tmp_path: Path) -> None:
+    names = [*range(300_000), 299_999]
+    header = "{" + ", ".join(f'"{n}": 0' for n in names) + "}"
+    started = time.perf_counter()
+    assert "299999 is there twice" in refusal(tmp_path, raw(header.encode()))
+    assert time.perf_counter() - started < 10  # looked for name by name it takes an hour

@@ -18,7 +18,9 @@ GOLDEN = json.loads(Path(__file__).with_name("mixes_golden.json").read_text(enco
 
 def plan(path, mix, imatrix=False, **options):
     with gguf.open(path) as g:
-        return {c.name: c for c in make_plan(g.tensors.values(), g.metadata, mix_named(mix)[1], Options(**options), imatrix)}
+        return {
+            c.name: c for c in make_plan(g.tensors.values(), g.metadata, mix_named(mix)[1], Options(**options), imatrix)
+        }
 
 
 @pytest.fixture(scope="module")

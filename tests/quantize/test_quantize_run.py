@@ -175,6 +175,19 @@ def test_importances_of_another_model_are_refused(source, tmp_path):
     assert files(tmp_path) == {"source.gguf"}
 
 
+def test_a_pattern_that_is_too_large_is_a_usage_error(source, tmp_path):
+    with pytest.raises(UsageError, match="no regular expression"):
+        quantize(source, tmp_path / "out.gguf", "Q8_0", options=Options((("x{99999999999}", "Q4_0"),)))
+
+
+def test_a_float64_that_float32_cannot_hold_is_named_without_a_warning(tmp_path, recwarn):
+    rows = [("blk.0.ffn_up.weight", (4, 32), "F64", np.full((4, 32), 1e300))]
+    gguf.write(tmp_path / "in.gguf", METADATA, rows)
+    with pytest.raises(FormatError, match=r"tensor blk\.0\.ffn_up\.weight, rows from 0 on: Q8_0: found inf"):
+        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q8_0")
+    assert not recwarn.list
+
+
 def test_the_source_is_never_written_over(source):
     with pytest.raises(UsageError, match="is the file that is read"):
         quantize(source, source, "Q4_K_M", overwrite=True)
@@ -253,6 +266,17 @@ def test_an_interrupted_run_is_gone_on_with(tmp_path, keep_split):
     for ours, theirs in zip(report.paths, plain.paths):
         assert Path(ours).read_bytes() == Path(theirs).read_bytes()
     assert files(tmp_path) - before == {Path(p).name for p in report.paths}
+
+
+def test_parts_with_long_names_do_not_share_a_file_in_the_making(tmp_path):
+    gguf.split_model(write_source(tmp_path / "source.gguf"), tmp_path / "parts", max_tensors=4)
+    source, name = min(tmp_path.glob("parts-*")), "a-model-with-a-name-of-more-than-forty-eight-characters-Q4_K_M"
+    plain = quantize(source, tmp_path / "plain", "Q4_K_M", keep_split=True)
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / name, "Q4_K_M", resume=True, keep_split=True,
+                 progress=stop_at("blk.2.ffn_up.weight"))  # fmt: skip
+    report = quantize(source, tmp_path / name, "Q4_K_M", resume=True, keep_split=True)
+    assert [Path(p).read_bytes() for p in report.paths] == [Path(p).read_bytes() for p in plain.paths]
 
 
 @pytest.mark.parametrize("damage", ["first tensor", "last tensor", "header", "journal", "gone", "short"])
@@ -361,3 +385,25 @@ def test_patterns_reach_the_file(source, tmp_path):
     with gguf.open(tmp_path / "out.gguf") as g:
         assert g.tensors["blk.1.ffn_down.weight"].format.name == "Q8_0"
         assert g.tensors["token_embd.weight"].format.name == "Q6_K"
+
+
+def test_importances_of_an_earlier_quantization_are_not_claimed(source, tmp_path):
+    w = Importances(name for name in tensors() if name.startswith("blk."))
+    quantize(source, tmp_path / "q8.gguf", "Q8_0", importance=w, importance_file="im.gguf")
+    quantize(tmp_path / "q8.gguf", tmp_path / "out.gguf", "Q4_K_M", allow_requantize=True)
+    with gguf.open(tmp_path / "out.gguf") as g:
+        assert not [key for key in g.metadata if key.startswith("quantize.imatrix.")]
+
+
+def test_a_run_that_ends_while_it_looks_at_what_is_left_loses_nothing(source, tmp_path, monkeypatch):
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, progress=stop_at("blk.2.ffn_up.weight"))
+    journal = next(tmp_path.glob(".out*.journal")).read_text()
+
+    def killed(self, digest):
+        raise Stop
+
+    monkeypatch.setattr("edgeq.gguf.writer.Writer._taken_up", killed)
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True)
+    assert next(tmp_path.glob(".out*.journal")).read_text() == journal

@@ -100,7 +100,7 @@ RELATIVE = {
 
 @pytest.mark.parametrize("name", FORMATS)
 @settings(max_examples=12, deadline=None)
-@given(seed=st.integers(0, 2**32), size=st.floats(-1.5, 3), rows=st.integers(1, 3), blocks=st.integers(1, 3))
+@given(seed=st.integers(0, 2**32), size=st.floats(-1.5, 2.5), rows=st.integers(1, 3), blocks=st.integers(1, 3))
 def test_what_is_written_reads_back_close(name, seed, size, rows, blocks):
     n = quants.FORMATS[name].block * blocks * max(1, 256 // quants.FORMATS[name].block)
     x = np.random.default_rng(seed).standard_normal((rows, n)).astype(np.float32) * np.float32(10**size)

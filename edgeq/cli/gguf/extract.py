@@ -29,7 +29,7 @@ def command(file: str, name: str, out: str, metadata: bool, raw: bool, force: bo
     """
     with gguf.open(file) as g:
         if metadata:
-            save(value(g, name, raw), out, force, file)
+            save(value(g, name, raw), out, force, tuple(part.path for part in g.parts))
         elif out == "-":
             to_stdout(g, name)
         else:
@@ -48,14 +48,14 @@ def value(g: gguf.GGUFFile, key: str, raw: bool) -> bytes:
     return json.dumps(plain(kind, g.metadata[key]), allow_nan=False).encode() + b"\n"
 
 
-def save(data: bytes, out: str, force: bool, source: str) -> None:
+def save(data: bytes, out: str, force: bool, sources: tuple[str, ...]) -> None:
     """`data` to a file, whole or not at all, or to stdout."""
     if out == "-":
         write_bytes(data)
         return
     from edgeq.gguf.partfile import PartFile, check_target
 
-    check_target(out, force, (source,))
+    check_target(out, force, sources)
     file = PartFile(out, len(data))
     try:
         file.write(data)

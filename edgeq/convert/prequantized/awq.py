@@ -43,13 +43,13 @@ class AWQ(Integers):
         groups = even_groups(columns, size)
         super().__init__(f"{base}.weight", "AWQ 4 bit", (out, columns), nbytes, 0, 15, groups)
         self._qweight, self._qzeros = qweight.array().view(np.uint32), qzeros.array().view(np.uint32)
-        self._scales = decode(scales.array(), scales.dtype).T
+        self._scales, self._dtype = scales.array(), scales.dtype
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
         return _nibbles(self._qweight, rows)
 
     def scales(self, rows: Rows) -> Floats:
-        out: Floats = self._scales[rows]
+        out: Floats = decode(self._scales[:, rows], self._dtype).T
         return out
 
     def zeros(self, rows: Rows) -> NDArray[np.int16]:

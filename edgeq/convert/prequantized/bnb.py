@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.convert.prequantized.parts import bases, take
+from edgeq.convert.hparams import LARGEST
+from edgeq.convert.prequantized.parts import MAX_SIZE, bases, take
 from edgeq.convert.safetensors import Tensor
 from edgeq.convert.source import Floats, Integers, Rows, Source, even_groups
 from edgeq.errors import ModelError, shown
@@ -56,17 +57,16 @@ class FourBit:
         table = take(tensors, f"{name}.quant_map", ("F32",), (16,))
         parts = [packed, absmax, table]
         self._packed, self._table = packed.array().reshape(-1), table.array()
-        self._absmax = absmax.array()
+        self._absmax, self._nested = absmax.array(), None
         if absmax.dtype == "U8":
             size = _number(state, "nested_blocksize", name)
             offset = state.get("nested_offset")
-            if not isinstance(offset, (int, float)) or not math.isfinite(offset):
+            if isinstance(offset, bool) or not isinstance(offset, (int, float)) or not abs(offset) <= LARGEST:
                 raise ModelError(f"tensor {shown(name)}: nested_offset of its quant_state is {shown(offset, 40)}")
             outer = take(tensors, f"{name}.nested_absmax", ("F32",), (-(-blocks // size),))
             levels = take(tensors, f"{name}.nested_quant_map", ("F32",), (256,))
             parts += [outer, levels]
-            scale = outer.array()[np.arange(blocks) // size]
-            self._absmax = levels.array()[self._absmax] * scale + np.float32(offset)
+            self._nested = (levels.array(), outer.array(), size, np.float32(offset))
         self.nbytes = sum(p.nbytes for p in parts)
 
     def floats(self, rows: Rows) -> Floats:
@@ -74,7 +74,15 @@ class FourBit:
         place = rows[:, None] * columns + np.arange(columns)
         shift = np.where(place & 1, 0, 4).astype(np.uint8)
         codes = self._packed[place >> 1] >> shift & 15
-        out: Floats = self._table[codes] * self._absmax[place // self._block]
+        out: Floats = self._table[codes] * self._scales()[place // self._block]
+        return out
+
+    def _scales(self) -> Floats:
+        """The absmax of every block."""
+        if self._nested is None:
+            return self._absmax
+        levels, outer, size, offset = self._nested
+        out: Floats = levels[self._absmax] * outer[np.arange(len(self._absmax)) // size] + offset
         return out
 
 
@@ -121,6 +129,6 @@ def _shape(state: dict[str, Any], name: str) -> tuple[int, ...]:
 
 def _number(state: dict[str, Any], key: str, name: str) -> int:
     value = state.get(key)
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value <= MAX_SIZE:
         raise ModelError(f"tensor {shown(name)}: {key} of its quant_state is {shown(value, 40)}")
     return value

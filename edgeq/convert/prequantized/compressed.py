@@ -67,7 +67,7 @@ def packed(base: str, weights: dict[str, Any], tensors: dict[str, Tensor]) -> So
     scale = take(tensors, f"{base}.weight_scale", SCALES)
     middle = 1 << bits - 1
     count = _groups(scale, rows)
-    zeros = np.full((rows, count), middle, np.int16)
+    zeros = np.broadcast_to(np.int16(middle), (rows, count))
     if f"{base}.weight_zero_point" in tensors:
         point = take(tensors, f"{base}.weight_zero_point", ("I32",), (-(-rows * bits // 32), count))
         zeros = unpack(point.array().T, bits, rows).T.astype(np.int16)
@@ -80,7 +80,7 @@ def plain(base: str, weight: Tensor, scale: Tensor, weights: dict[str, Any], ten
     """One weight of integers of 8 bits."""
     rows, columns = weight.shape
     count = _groups(scale, rows)
-    zeros = np.zeros((rows, count), np.int16)
+    zeros = np.broadcast_to(np.int16(0), (rows, count))
     if f"{base}.weight_zero_point" in tensors:
         point = take(tensors, f"{base}.weight_zero_point", ("I8",))
         if point.shape != scale.shape:
@@ -100,8 +100,7 @@ class Scaled(Integers):
         low, high = (0, (1 << bits) - 1) if bits else (-128, 127)
         super().__init__(name, kind, shape, data.nbytes + scale.nbytes, low, high, groups)
         self._data, self._bits, self._zeros = data.array(), bits, zeros
-        values = decode(scale.array(), scale.dtype)
-        self._scales = np.broadcast_to(values.reshape(-1, zeros.shape[1]), zeros.shape)
+        self._scales, self._dtype = np.broadcast_to(scale.array().reshape(-1, zeros.shape[1]), zeros.shape), scale.dtype
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
         if not self._bits:
@@ -109,7 +108,7 @@ class Scaled(Integers):
         return unpack(self._data[rows], self._bits, self.shape[1]).astype(np.int16)
 
     def scales(self, rows: Rows) -> Floats:
-        return self._scales[rows]
+        return decode(self._scales[rows], self._dtype)
 
     def zeros(self, rows: Rows) -> NDArray[np.int16]:
         return self._zeros[rows]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.convert.floats import decode
-from edgeq.convert.prequantized.parts import bases, take
+from edgeq.convert.prequantized.parts import MAX_SIZE, bases, take
 from edgeq.convert.safetensors import Tensor
 from edgeq.convert.source import Floats, Rows, Source
 from edgeq.errors import ModelError, shown
@@ -40,7 +40,7 @@ def drop(tensors: dict[str, Tensor], suffixes: tuple[str, ...]) -> None:
 
 def block_size(value: object, weight: Tensor) -> tuple[int, int]:
     """The two sizes of a rectangle that shares a scale."""
-    if not isinstance(value, list) or len(value) != 2 or not all(type(n) is int and n > 0 for n in value):
+    if not isinstance(value, list) or len(value) != 2 or not all(type(n) is int and 0 < n <= MAX_SIZE for n in value):
         raise ModelError(
             f"tensor {shown(weight.name)}: blocks of {shown(value, 40)}; expected two whole numbers over 0"
         )

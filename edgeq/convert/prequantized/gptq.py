@@ -58,19 +58,17 @@ class GPTQ(Integers):
         top = (1 << bits) - 1
         nbytes = sum(p.nbytes for p in parts)
         super().__init__(f"{base}.weight", f"GPTQ {bits} bit", (out, columns), nbytes, 0, top, groups)
-        self._bits = bits
-        self._qweight = qweight.array()
-        self._scales: Floats = decode(scales.array(), scales.dtype).T
-        zeros = unpack(qzeros.array(), bits, out).T.astype(np.int16)
-        self._zeros: NDArray[np.int16] = (zeros + 1) & top if less_one else zeros
+        self._bits, self._less_one = bits, less_one
+        self._qweight, self._qzeros = qweight.array(), qzeros.array()
+        self._scales, self._dtype = scales.array(), scales.dtype
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
         return unpack(self._qweight[:, rows].T, self._bits, self.shape[1]).astype(np.int16)
 
     def scales(self, rows: Rows) -> Floats:
-        out: Floats = self._scales[rows]
+        out: Floats = decode(self._scales[:, rows], self._dtype).T
         return out
 
     def zeros(self, rows: Rows) -> NDArray[np.int16]:
-        out: NDArray[np.int16] = self._zeros[rows]
-        return out
+        zeros: NDArray[np.int16] = unpack(self._qzeros, self._bits, self.shape[0])[:, rows].T.astype(np.int16)
+        return (zeros + 1) & self.high if self._less_one else zeros

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from edgeq.convert.checkpoint import Checkpoint
-from edgeq.errors import TokenizerError, shown
+from edgeq.errors import EdgeqError, TokenizerError, shown
 from edgeq.gguf import Value
 
 TEXTS = (
@@ -22,12 +23,20 @@ def load(data: dict[str, Any]) -> Any:
     """The `tokenizers` package's reading of a tokenizer.json. Raises TokenizerError where it has none."""
     from tokenizers import Tokenizer
 
+    # How long a batch's texts are to be is no matter of the vocabulary.
+    with refusing("read it"):
+        return Tokenizer.from_str(json.dumps({**data, "truncation": None, "padding": None}))
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Makes what the `tokenizers` package raises a TokenizerError: it cannot do `what`."""
     try:
-        return Tokenizer.from_str(json.dumps(data))
-    except (KeyboardInterrupt, SystemExit):
+        yield
+    except (EdgeqError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic of the library is no Exception
-        raise TokenizerError(f"tokenizer.json: the tokenizers package cannot read it: {shown(error, 200)}") from None
+        raise TokenizerError(f"tokenizer.json: the tokenizers package cannot {what}: {shown(error, 200)}") from None
 
 
 def differences(checkpoint: Checkpoint, data: dict[str, Any], keys: dict[str, Value]) -> list[str]:
@@ -37,7 +46,9 @@ def differences(checkpoint: Checkpoint, data: dict[str, Any], keys: dict[str, Va
     theirs, ours = load(data), from_gguf({key: value.value for key, value in keys.items()})
     found = []
     for text in texts(data):
-        wanted, made = theirs.encode(text, add_special_tokens=False).ids, ours.encode(text, add_special=False)
+        with refusing(f"encode {shown(repr(text), 60)} with it"):
+            wanted = theirs.encode(text, add_special_tokens=False).ids
+        made = ours.encode(text, add_special=False)
         if wanted != made:
             found.append((text, wanted, made))
     notes = []

@@ -31,6 +31,7 @@ def roles(
     if first is not None:
         named.setdefault("bos", first)
         adds["bos"] = first in (named.get("bos"), named.get("cls"))
+    named_eos = named.get("eos")
     if last is not None:
         named["eos"] = last
         adds["eos"] = True
@@ -46,13 +47,16 @@ def roles(
     }
     config = model_config(checkpoint.config)
     for role in KEYS:
-        token = places.get(named.get(role, ""))
+        token = places.get(named[role]) if role in named else None
         if token is None:
             token = config.get(f"{role}_token_id")
         if type(token) is int and 0 <= token < len(pieces.tokens):
             ids[role] = token
+    out = {KEYS[role]: Value("u32", token) for role, token in ids.items()}
+    if last is not None and named_eos not in (None, last) and named_eos in places:  # it still ends an answer
+        out["eot_token_id"] = Value("u32", places[named_eos])
     return (
-        {KEYS[role]: Value("u32", token) for role, token in ids.items()},
+        out,
         {f"add_{role}_token": Value("bool", value) for role, value in adds.items()},
     )
 

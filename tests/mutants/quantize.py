@@ -1,0 +1,99 @@
+"""Mutants of encoders and of what makes whole files of them."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import In, Mutant
+
+TWIN = ("tests/quants/test_quants_encode.py -k same_bytes",)
+BLOCKS = ("tests/quants/test_quants_encode.py -k 'same_bytes or neighbours'",)
+UNITS = ("native/encode/avx512.c", "native/encode/avx2.c", "native/encode/scalar.c")
+
+
+def native(file: str, tests: tuple[str, ...] = TWIN) -> In:
+    return In("encoders", f"native/encode/{file}", tests, UNITS)
+
+
+ENCODERS: list[Mutant] = [
+    *native("lanes.inc.h")(
+        ("load_columns", "l < count ? l : count - 1", "l < count ? l : 0", "lanes without a block"),
+        ("load_weights", "v_set(1e-6f)", "v_set(0.0f)", "columns without importance"),
+        ("v_largest", "v_below(v_abs(top), v_abs(x[i]), x[i], top)", "v_max(top, v_abs(x[i]))", "sign of the largest"),
+    ),
+    *native("scale.inc.h")(
+        ("scan_scales", "both && k % 2 == 0 ? -to : to", "to", "scales of one sign alone"),
+        ("best_half", "k <= 4; k++", "k <= 3; k++", "a place between those of the scan"),
+        ("keep_better", "v_max(misfit(levels, x, w, n, d), best->least)", "misfit(levels, x, w, n, d)", "noise"),
+    ),
+    *native("affine.inc.h")(
+        ("affine_fit", "v_mul(t->x, t->q))", "v_mul(t->x, t->qq))", "normal equations"),
+        ("scan_affine", "o = v_min(o, v_zero());", "", "offsets above zero"),
+        ("polish_affine", "k < 3; k++", "k < 1; k++", "fits after rounding"),
+    ),
+    *native("kquants.inc.h")(
+        ("fit_constant", "v_below(low, high, v_set(INFINITY), best.error)", "best.error", "blocks that are not alike"),
+        ("mixed_round", "try < 3", "try < 2", "neighbours of mins"),
+        ("best_mixed", "side < 2", "side < 1", "offsets at the high end"),
+        ("put_scales_mins", "sc[i + 4] >> 4 << 6", "sc[i + 4] >> 4 << 5", "high bits of scales"),
+    ),
+    *native("grids.inc.h")(
+        ("take_signs", "if (!f->even) continue;", "continue;", "even signs"),
+        ("point_index", "v_below(best, v_add", "v_below(v_zero(), v_add", "which point is the nearest"),
+        ("search_grid", "k < 2; k++", "k < 1; k++", "second round"),
+    ),
+    *native("fp4.inc.h")(
+        ("choose_fp4", "k <= 2 * reach", "k < reach", "codes farther away"),
+        ("e2m1_code", "v_add(code, v_set(8))", "code", "signs"),
+    ),
+    *native("encode.c", BLOCKS)(
+        ("eq_encode", "(at + i) % per_row * block", "0", "importances of later blocks"),
+    ),
+]  # fmt: skip
+
+RUN = ("tests/quantize/test_quantize_run.py -x",)
+MIXES = ("tests/quantize/test_quantize_mixes.py -x",)
+
+FILES: list[Mutant] = [
+    *In("quantize", "edgeq/quantize/roles.py", MIXES)(
+        ("kept", "< 2", "< 1", "vectors"),
+        ("kept", "if not name.endswith(\"weight\"):", "if False:", "what is no weight"),
+        ("_more_bits", "% 3 == 2", "% 3 == 1", "every third layer"),
+        ("_more_bits", ">= 7 * p.of // 8", ">= 7 * (p.of // 8)", "the last eighth"),
+        ("Facts.of", "layers == 80", "layers == 81", "70B models"),
+        ("layer_of", "int(found[1])", "0", "layers"),
+    ),
+    *In("quantize", "edgeq/quantize/plan.py", MIXES)(
+        ("_Chooser._ruled", "if facts.experts > 1 and role.startswith(\"ffn\"):", "if False:", "layers of experts"),
+        ("_Chooser._ruled", "self._seen[role] += role in COUNTED", "pass", "counts"),
+        ("_Chooser._output", "t.shape[-1] % default.block == 0", "True", "rows of the output matrix"),
+        ("_Chooser._fitting", "if columns % near.block:", "if False:", "rows that no block fits"),
+        ("_Chooser._wanted", "or o.pure", "", "pure"),
+        ("_Chooser._wanted", "if role == \"output\" and o.output:", "if False:", "format of the output"),
+        ("make_plan", "(layer_of(t.name), t.name.encode())", "t.name", "order in which tensors are counted"),
+    ),
+    *In("quantize", "edgeq/quantize/run.py", RUN)(
+        ("_check_sources", "if again and not allow:", "if False:", "quantized sources"),
+        ("_importances", "if c.changes and len(c.shape) > 1:", "if False:", "importances"),
+        ("_metadata", "if k not in SPLIT_KEYS", "if True", "split keys"),
+        ("_metadata", "Value(\"u32\", file_type)", "Value(\"u32\", 1)", "file type"),
+        ("_fingerprint", "formats = [(c.name, c.target.name) for c in plan]", "formats = []", "another type goes on"),
+        ("quantize", "if g.changed():", "if False:", "sources that change"),
+    ),
+    *In("quantize", "edgeq/quantize/stream.py", RUN)(
+        ("pieces", "yield waiting.popleft().result()\n    while", "yield waiting.pop().result()\n    while", "order"),
+        ("pieces", "importance[matrix]", "importance[0]", "importances of later matrices"),
+        ("_runs", "per_matrix - row", "step", "the last rows of a matrix"),
+    ),
+    *In("quantize", "edgeq/gguf/writer.py", RUN)(
+        ("Writer._taken_up", "hashed.hexdigest() != digest", "False", "damage in what is taken up"),
+        ("Writer._taken_up", "file.back_to(start)", "pass", "place to go on from"),
+        ("Writer._go_on", "made.update(what.encode(\"utf-8\", \"surrogatepass\"))", "pass", "what an earlier run made"),
+        ("Writer._discard", "                file.discard()", "                file.keep()", "leftovers"),
+        ("_given", "tensors[end - n : end]", "tensors[:n]", "parts"),
+    ),
+    *In("quantize", "edgeq/gguf/journal.py", RUN)(
+        ("Journal._claim", "fcntl.flock", "(lambda *a: None)", "two runs at once"),
+        ("Journal.__init__", "lines[0] == key and ", "", "a journal of something else"),
+    ),
+]  # fmt: skip
+
+MUTANTS = [*ENCODERS, *FILES]
