@@ -1,7 +1,8 @@
 """The op vocabulary: what a program can say. Owns formulas, operands and shapes; knows no model and no backend.
 
 Dimension letters: T tokens of the step, N output rows of the step, D model width, F feed-forward width, H query
-heads, K key/value heads, E head width, V vocabulary. Every buffer is float32 [T, width] (or [N, width]), row-major.
+heads, K key/value heads, E head width, V vocabulary. Every buffer is float32 [T, width] (or [N, width], [1, width]),
+row-major.
 `native/ops.gen.h` is emitted from here (`python -m edgeq.ops > native/ops.gen.h`); a test holds the two together.
 """
 
@@ -232,11 +233,24 @@ class Qkv(Op):
     eps: float
 
 
+# --- ops that only look: made by edgeq.passes.tap ---------------------------------------------------------------------
+
+
+class Moments(Op):
+    """out[0, k] = Σ_t x[t, k], out[0, K + k] = Σ_t x[t, k]²: what one step adds to the statistics of x.
+
+    x [T, K] or [N, K], out [1, 2K]. Sums are float64 over rows in order, and rounded once."""
+
+    x: In
+    out: Out
+
+
 PLAIN: tuple[type[Op], ...] = (
     Embed, RmsNorm, Linear, RopeTable, Rope, KvWrite, Attend, Glu, Add, Scale, Softcap, TakeRows,
 )  # fmt: skip
 FUSED: tuple[type[Op], ...] = (NormAdd, LinearAdd, GateUp, Qkv)
-OPS: tuple[type[Op], ...] = PLAIN + FUSED
+LOOKING: tuple[type[Op], ...] = (Moments,)
+OPS: tuple[type[Op], ...] = PLAIN + FUSED + LOOKING
 
 
 def c_header() -> str:

@@ -15,11 +15,17 @@ from edgeq.record import Record
 
 
 class Buffer(Record):
-    """Activations of a step: float32 [rows, width]; rows is T (tokens), or N (wanted outputs) where `outputs`."""
+    """Activations of a step: float32 [rows, width]; rows is T (tokens), N (wanted outputs) where `outputs`, or 1 where
+    `single`."""
 
     name: str
     width: int
     outputs: bool = False
+    single: bool = False
+
+    def rows(self, tokens: int, outputs: int) -> int:
+        """Rows in a step of so many tokens and wanted outputs."""
+        return 1 if self.single else outputs if self.outputs else tokens
 
 
 class TensorRef(Record):
@@ -265,6 +271,8 @@ def _check_widths(program: Program, op: Op, where: str) -> None:
             expect("width and scale", (width(x), shape(scale)), (width(out), (1,)))
         case ops.Softcap(x, out, _) | ops.TakeRows(x, out):
             expect("width", width(x), width(out))
+        case ops.Moments(x, out):
+            expect("width and rows", (width(out), program.buffers[out].single), (2 * width(x), True))
         case ops.Qkv():
             c = program.caches[op.cache]
             matrix(op.wq, op.x, op.heads * op.head_dim, op.bq)

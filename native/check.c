@@ -32,8 +32,11 @@ static int64_t buffer(check *c, int32_t handle) { /* its width, or 0 */
     wrong(c, "buffer handle", handle, c->p->n_buffers - 1);
     return 0;
 }
+static void has_rows(check *c, int32_t handle, int32_t rows) {
+    if (buffer(c, handle)) expect(c, "kind of rows", c->p->buffers[handle].outputs, rows);
+}
 static void by_token(check *c, int32_t handle) { /* ops that go by the tokens of a step; fewer outputs would not hold them */
-    if (buffer(c, handle)) expect(c, "kind of rows", c->p->buffers[handle].outputs, 0);
+    has_rows(c, handle, EQ_ROWS_TOKENS);
 }
 static void like(check *c, int32_t a, int32_t b) {
     if (buffer(c, a) && buffer(c, b)) {
@@ -138,7 +141,7 @@ static void check_op(check *c, const eq_op *op) {
         case EQ_OP_SOFTCAP: like(c, op->u.softcap.x, op->u.softcap.out); break;
         case EQ_OP_TAKE_ROWS: expect(c, "width", buffer(c, op->u.take_rows.x), buffer(c, op->u.take_rows.out));
                               by_token(c, op->u.take_rows.x);
-                              if (!c->failed) expect(c, "kind of rows", c->p->buffers[op->u.take_rows.out].outputs, 1); break;
+                              has_rows(c, op->u.take_rows.out, EQ_ROWS_OUTPUTS); break;
         case EQ_OP_NORM_ADD: {
             const eq_op_norm_add *o = &op->u.norm_add;
             like(c, o->x, o->out);
@@ -163,6 +166,8 @@ static void check_op(check *c, const eq_op *op) {
             turning(c, o->table, o->head_dim, o->style);
             break;
         }
+        case EQ_OP_MOMENTS: expect(c, "width", buffer(c, op->u.moments.out), 2 * buffer(c, op->u.moments.x));
+                            has_rows(c, op->u.moments.out, EQ_ROWS_ONE); break;
         default: wrong(c, "kind", op->kind, EQ_OP_COUNT - 1);
     }
 }
@@ -184,7 +189,7 @@ static void check_sizes(check *c) {
 static void check_buffer(check *c, int32_t handle) {
     const eq_buffer *b = &c->p->buffers[handle];
     if (b->width < 1 || b->width > 1 << 30) wrong(c, "width of a buffer", b->width, 1);
-    if (b->outputs != 0 && b->outputs != 1) wrong(c, "kind of rows", b->outputs, 1);
+    if (b->outputs < EQ_ROWS_TOKENS || b->outputs > EQ_ROWS_ONE) wrong(c, "kind of rows", b->outputs, EQ_ROWS_ONE);
     if (b->offset >= 0 && (b->offset % 128 || b->offset > c->p->arena - b->width)) wrong(c, "offset of a buffer", b->offset, 0);
     int returned = 0;
     for (int32_t i = 0; i < c->p->n_outputs; i++) returned |= c->p->outputs[i] == handle;

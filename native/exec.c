@@ -39,6 +39,7 @@ int32_t eq_written(const eq_op *op) {
         case EQ_OP_LINEAR_ADD: return op->u.linear_add.out;
         case EQ_OP_GATE_UP: return op->u.gate_up.out;
         case EQ_OP_QKV: return op->u.qkv.q;
+        case EQ_OP_MOMENTS: return op->u.moments.out;
         default: return -1;
     }
 }
@@ -68,6 +69,7 @@ static void mark_reads(const eq_exec *e, const eq_op *op, char *floats) {
         case EQ_OP_NORM_ADD: FLOATS(op->u.norm_add.x), FLOATS(op->u.norm_add.residual); break;
         case EQ_OP_LINEAR_ADD: FLOATS(op->u.linear_add.residual); break;
         case EQ_OP_QKV: FLOATS(op->u.qkv.table); break;
+        case EQ_OP_MOMENTS: FLOATS(op->u.moments.x); break;
         default: memset(floats, 1, (size_t)p->n_buffers); /* whatever it reads is there */
     }
 #undef FLOATS
@@ -213,7 +215,7 @@ eq_act eq_rounded(const eq_step_context *c, int32_t buffer) {
     const eq_buffer *b = &e->program.buffers[buffer];
     int64_t floats = padded(e->program.arena, 32) * e->rows, at = b->offset * e->rows;
     char *q = e->arena + 4 * floats;
-    int32_t rows = b->outputs ? c->batch->n_outputs : c->batch->n_tokens;
+    int32_t rows = eq_rows_of(c, buffer);
     float *scale = (float *)(q + 2 * floats) + at / 32, *sum = (float *)(q + 2 * floats) + floats / 32 + at / 16;
     float *sum32 = scale + 3 * (floats / 32), *lost = sum32 + floats / 32, *power = lost + floats / 32;
     int8_t *quads = (int8_t *)(q + 2 * floats + 24 * (floats / 32)) + b->offset / 128 * quad_rows(e) * EQ_QUADS_ROOM;
@@ -314,8 +316,7 @@ typedef struct {
 } eq_step_call;
 
 static size_t row_bytes(const eq_step_context *c, int32_t buffer) {
-    const eq_buffer *b = &c->exec->program.buffers[buffer];
-    return (size_t)(b->outputs ? c->batch->n_outputs : c->batch->n_tokens) * (size_t)b->width * 4;
+    return (size_t)eq_rows_of(c, buffer) * (size_t)c->exec->program.buffers[buffer].width * 4;
 }
 
 /* On every thread of the pool; what only the caller does happens while the others wait at the first barrier. */

@@ -59,6 +59,11 @@ typedef struct {
     atomic_int stop_after;   /* index of the last stage to run */
 } eq_step_context;
 
+static inline int32_t eq_rows_of(const eq_step_context *c, int32_t buffer) { /* in this step */
+    const int32_t rows = c->exec->program.buffers[buffer].outputs;
+    return rows == EQ_ROWS_TOKENS ? c->batch->n_tokens : rows == EQ_ROWS_OUTPUTS ? c->batch->n_outputs : 1;
+}
+
 int64_t eq_kv_row_bytes(int32_t kv_type, int32_t head_dim);
 int32_t eq_check_program(const eq_program *p, const eq_kernels *k, char *message, int64_t message_size);
 

@@ -16,7 +16,8 @@ enum eq_op_kind {
     EQ_OP_LINEAR_ADD = 13,
     EQ_OP_GATE_UP = 14,
     EQ_OP_QKV = 15,
-    EQ_OP_COUNT = 16
+    EQ_OP_MOMENTS = 16,
+    EQ_OP_COUNT = 17
 };
 
 typedef struct { int32_t table; int32_t out; float scale; } eq_op_embed;
@@ -35,6 +36,7 @@ typedef struct { int32_t x; int32_t weight; int32_t residual; int32_t out; float
 typedef struct { int32_t x; int32_t weight; int32_t bias; int32_t residual; int32_t out; } eq_op_linear_add;
 typedef struct { int32_t x; int32_t gate; int32_t up; int32_t out; int32_t act; } eq_op_gate_up;
 typedef struct { int32_t x; int32_t table; int32_t wq; int32_t bq; int32_t wk; int32_t bk; int32_t wv; int32_t bv; int32_t q_norm; int32_t k_norm; int32_t q; int32_t cache; int32_t heads; int32_t head_dim; int32_t style; float eps; } eq_op_qkv;
+typedef struct { int32_t x; int32_t out; } eq_op_moments;
 
 typedef struct {
     int32_t kind;
@@ -56,5 +58,6 @@ typedef struct {
         eq_op_linear_add linear_add;
         eq_op_gate_up gate_up;
         eq_op_qkv qkv;
+        eq_op_moments moments;
     } u;
 } eq_op;

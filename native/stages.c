@@ -47,9 +47,7 @@ static int32_t claim_run(const site *s, int32_t units, int32_t *first) {
 static int32_t parts_of(int64_t rows, int64_t step) { return (int32_t)((rows + step - 1) / step); }
 static float *at(const site *s, int32_t buffer) { return s->c->buffers[buffer]; }
 static int64_t width(const site *s, int32_t buffer) { return s->p->buffers[buffer].width; }
-static int32_t rows_of(const site *s, int32_t buffer) {
-    return s->p->buffers[buffer].outputs ? s->c->batch->n_outputs : s->c->batch->n_tokens;
-}
+static int32_t rows_of(const site *s, int32_t buffer) { return eq_rows_of(s->c, buffer); }
 static const float *constants(const site *s, int32_t tensor) { return tensor < 0 ? NULL : s->p->tensors[tensor].data; }
 
 /* Whether the rows that a stage writes, or only rounds, are rounded whole, behind the op. */
@@ -411,6 +409,28 @@ static void attend(const site *s) {
     }
 }
 
+/* --- what only looks ------------------------------------------------------------------------------------------------- */
+
+/* Sums go down columns in the order of rows, so that they do not depend on threads; a square of a float is exact in double. */
+static void moments(const site *s) {
+    enum { COLUMNS = 64 };
+    const eq_op_moments *o = &s->op->u.moments;
+    const int64_t n = width(s, o->x), rows = rows_of(s, o->x);
+    const int32_t units = parts_of(n, COLUMNS);
+    float *out = at(s, o->out);
+    for (int32_t unit; (unit = claim(s, units)) < units;) {
+        const int64_t first = unit * (int64_t)COLUMNS, count = MIN(COLUMNS, n - first);
+        const float *x = at(s, o->x) + first;
+        double sum[COLUMNS] = {0}, squares[COLUMNS] = {0};
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t k = 0; k < count; k++) {
+                const double v = (double)x[t * n + k];
+                sum[k] += v, squares[k] += v * v;
+            }
+        for (int64_t k = 0; k < count; k++) out[first + k] = (float)sum[k], out[n + first + k] = (float)squares[k];
+    }
+}
+
 /* --- dispatch ----------------------------------------------------------------------------------------------------------- */
 
 static row_fn row_by_row(const eq_op *op) {
@@ -436,7 +456,7 @@ static int32_t stage_rows(const eq_step_context *c, int32_t stage) {
     const eq_stage *s = &c->exec->stages[stage];
     int32_t out = s->op ? eq_written(s->op) : s->rounds;
     if (!s->op && s->few_later && !rounds_whole(c, s)) return 0;
-    return out >= 0 && c->exec->program.buffers[out].outputs ? c->batch->n_outputs : c->batch->n_tokens;
+    return out >= 0 ? eq_rows_of(c, out) : c->batch->n_tokens;
 }
 
 #define EQ_ASKED (64 * 1024) /* bytes that wait in the cache of a core */
@@ -500,5 +520,6 @@ void eq_run_stage(eq_step_context *c, int32_t stage, int32_t thread) {
         case EQ_OP_GATE_UP: outputs(&s, gate_up_outputs); break;
         case EQ_OP_QKV: qkv(&s); break;
         case EQ_OP_ATTEND: attend(&s); break;
+        case EQ_OP_MOMENTS: moments(&s); break;
     }
 }

@@ -91,8 +91,7 @@ class NativeExecutable(Executable):
         self.handle = ffi.gc(handle, lib.eq_exec_free)
         self.isa = ffi.string(lib.eq_exec_isa(handle)).decode()
         self._guards = [lib.eq_guard_add(ffi.cast("void *", a), n) for a, n in _mappings(weights, program)]
-        self._widths = [program.buffers[h].width for h in program.outputs]
-        self._by_output = [program.buffers[h].outputs for h in program.outputs]
+        self._outputs = [program.buffers[h] for h in program.outputs]
 
     @property
     def nbytes(self) -> int:
@@ -120,7 +119,8 @@ class NativeExecutable(Executable):
         packed = {
             "ops": self._new("eq_op[]", [self._op(op, at) for op, at in zip(program.ops, program.layer_of)]),
             "buffers": self._new("eq_buffer[]", [
-                {"offset": -1 if h in direct else offsets[h], "width": b.width, "outputs": int(b.outputs)}
+                {"offset": -1 if h in direct else offsets[h], "width": b.width,
+                 "outputs": _lib.lib.EQ_ROWS_ONE if b.single else int(b.outputs)}
                 for h, b in enumerate(program.buffers)]),
             "tensors": self._new("eq_tensor[]", [self._tensor(h) for h in range(len(program.tensors))]),
             "caches": self._new("eq_cache[]", [
@@ -172,13 +172,13 @@ class NativeExecutable(Executable):
         ]
         c_batch = ffi.new("eq_batch *", [*columns, len(batch.tokens), len(batch.outputs)])
         given = self._given(inputs, len(batch.tokens))
-        rows = [len(batch.outputs) if by else len(batch.tokens) for by in self._by_output]
-        results = [self._floats("float[]", n * width) for n, width in zip(rows, self._widths)]
+        rows = [b.rows(len(batch.tokens), len(batch.outputs)) for b in self._outputs]
+        results = [self._floats("float[]", n * b.width) for n, b in zip(rows, self._outputs)]
         sources = ffi.new("float *[]", [ffi.cast("float *", x.ctypes.data) for x in given])
         targets = ffi.new("float *[]", results)
         self._run(state, c_batch, sources, targets, Cancel() if cancel is None else cancel)
 
-        made = [Rows(x, n, width) for x, n, width in zip(results, rows, self._widths)]
+        made = [Rows(x, n, b.width) for x, n, b in zip(results, rows, self._outputs)]
         return [as_array(x) for x in made] if "numpy" in sys.modules else made
 
     def _given(self, inputs: Sequence[np.ndarray], tokens: int) -> list[np.ndarray]:

@@ -70,7 +70,6 @@ class NumbaExecutable(Executable):
         self._scratch = [np.empty(self._plan.scratch + 64, np.uint8) for _ in range(pool.threads)]
         self.cold = not compiled(numba_kernels.run).cache_hits
         self._arena = np.empty(0, np.uint8)
-        self._by_output = [program.buffers[h].outputs for h in program.outputs]
         self._mapped, self._closed = Mapped(weights), False
 
     @property
@@ -160,8 +159,8 @@ class NumbaExecutable(Executable):
                 ) from None
         plan.places[:-1] = np.array(plan.offsets, np.int64) * room + -(-self._arena.ctypes.data // 64) * 64
         results = []
-        for h, by_output in zip(program.outputs, self._by_output):
-            result = np.empty((n if by_output else t, program.buffers[h].width), np.float32)
+        for h in program.outputs:
+            result = np.empty((program.buffers[h].rows(t, n), program.buffers[h].width), np.float32)
             plan.places[h] = result.ctypes.data
             results.append(result)
         for x, h in zip(inputs, program.inputs, strict=True):

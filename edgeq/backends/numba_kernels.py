@@ -261,3 +261,16 @@ def take_rows(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
         target = buffer(args, 1) + 4 * n * row
         for i in range(n):
             set_f32(target + 4 * i, f32(source + 4 * i))
+
+
+def moments(args: int, first: int, last: int, scratch: int, ctx: int) -> None:
+    """Items are columns. args: x, out, width, byte of ctx that has the number of rows."""
+    x, out, n, rows = buffer(args, 0), buffer(args, 1), word(args, 2), word(ctx + word(args, 3), 0)
+    for k in range(first, last):
+        total = squares = 0.0
+        for t in range(rows):
+            v = np.float64(f32(x + 4 * (n * t + k)))
+            total += v
+            squares += v * v
+        set_f32(out + 4 * k, np.float32(total))
+        set_f32(out + 4 * (n + k), np.float32(squares))

@@ -309,6 +309,12 @@ def take_rows(p: Plan, op: ops.TakeRows) -> None:
     p.add(kernels.take_rows, [p.at(op.x), p.at(op.out), p.widths[op.out]], OUTPUTS)
 
 
+def moments(p: Plan, op: ops.Moments) -> None:
+    rows = p.items_of(op.x)[1]
+    once = FEW[False] + MANY[False]  # whatever the step
+    p.add(kernels.moments, [p.at(op.x), p.at(op.out), p.widths[op.x], rows], p.widths[op.x] * once, 16)
+
+
 MAKE: dict[type[ops.Op], Callable[[Plan, Any], object]] = {
     ops.Embed: embed,
     ops.RmsNorm: rms_norm,
@@ -326,4 +332,5 @@ MAKE: dict[type[ops.Op], Callable[[Plan, Any], object]] = {
     ops.LinearAdd: lambda p, op: p.linear(op.x, op.weight, op.bias, op.out, op.residual),
     ops.GateUp: gate_up,
     ops.Qkv: qkv,
+    ops.Moments: moments,
 }  # fmt: skip

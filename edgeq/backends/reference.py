@@ -164,6 +164,11 @@ def qkv(s: Step, op: ops.Qkv) -> None:
     kv_write(s, rope(k, table, op.head_dim, op.style), v, op.cache)
 
 
+def moments(s: Step, op: ops.Moments) -> None:
+    x = s.buffers[op.x].astype(np.float64)
+    s.buffers[op.out] = np.concatenate([x.sum(0), (x * x).sum(0)])[None].astype(s.dtype)
+
+
 def _set(s: Step, out: int, value: Array) -> None:
     s.buffers[out] = value
 
@@ -190,6 +195,7 @@ RUN: dict[type[Op], B] = {
     ops.GateUp: lambda s, op: _set(
         s, op.out, glu(linear(s, s.buffers[op.x], op.gate, NONE), linear(s, s.buffers[op.x], op.up, NONE), op.act)),
     ops.Qkv: qkv,
+    ops.Moments: moments,
 }  # fmt: skip
 
 
@@ -227,7 +233,7 @@ class ReferenceExecutable(Executable):
             raise BackendError("reference backend: the state belongs to another backend")
         check_batch(self.program, state, batch, self.chunk, self._vocab)
         n = len(batch.tokens)
-        if not 1 < n <= self.small_batch:
+        if not 1 < n <= self.small_batch or any(self.program.buffers[h].single for h in self.program.outputs):
             return self._run(state, batch, inputs, cancel)
         rows = zip(batch.tokens, batch.positions, batch.sequences)
         alone = [self._run(state, Batch([t], [p], [s], [0]), [x[i : i + 1] for x in inputs], cancel)

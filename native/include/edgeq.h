@@ -30,8 +30,9 @@ enum eq_status {
 /* A weight, a bias or a constant: rows x cols of a GGML type, rows contiguous. */
 typedef struct { const void *data; int64_t nbytes; int64_t rows; int64_t cols; int32_t type; int32_t reserved; } eq_tensor;
 
-/* float32 [rows of the step, width]; rows are tokens, or wanted outputs. offset: floats per row into the arena,
- * a multiple of 128, or -1 for a buffer whose memory the caller gives (inputs and outputs of the program). */
+/* float32 [rows of the step, width]; outputs says which rows, EQ_ROWS_*. offset: floats per row into the arena, a multiple
+ * of 128, or -1 for a buffer whose memory the caller gives (inputs and outputs of the program). */
+enum eq_rows { EQ_ROWS_TOKENS = 0, EQ_ROWS_OUTPUTS = 1, EQ_ROWS_ONE = 2 };
 typedef struct { int64_t offset; int32_t width; int32_t outputs; } eq_buffer;
 
 typedef struct { int32_t kv_heads; int32_t head_dim; int32_t window; int32_t layer; } eq_cache;

@@ -8,6 +8,7 @@ FILE = "tests/backends/test_numba.py"
 CORNERS = "tests/backends/test_op_corners.py"
 PROMPTS = "tests/backends/test_numba_prompts.py"
 CACHE = "tests/backends/test_numba_cache.py"
+MOMENTS = "tests/backends/test_moments.py -k numba"
 ATTENTION_TESTS = (
     f"{FILE} {CORNERS} -k '(test_numba and test_attention) or (numba and (rings or segments or sequences))'"
 )
@@ -140,6 +141,15 @@ KERNELS: list[Mutant] = [
         ("gelu_gate", "buffer(args, 0) + at", "buffer(args, 0)", "first row of x for all"),
         ("softcap", "f64(args + 32)", "2 * f64(args + 32)", "cap doubled"),
         ("scale", "buffer(args, 2) + at", "buffer(args, 2)", "all rows in the place of the first"),
+    ),
+    *In("ops: numba", "edgeq/backends/numba_kernels.py", (MOMENTS,))(
+        ("moments", "range(rows)", "range(rows - 1)", "last row left out"),
+        ("moments", "v * v", "v", "not squared"),
+    ),
+    *In("ops: numba", "edgeq/backends/numba_plan.py", (MOMENTS,))(
+        ("moments", "p.items_of(op.x)[1]", "CTX_T", "rows that are not wanted too"),
+        ("moments", "FEW[False] + MANY[False]", "FEW[False]", "nothing of long prompts"),
+        ("MAKE[ops.Moments]", "moments", "lambda p, op: moments(p, op.replace(x=op.out))", "of what it writes"),
     ),
 ]  # fmt: skip
 

@@ -7,6 +7,7 @@ from tests.mutants.mutant import In, Mutant
 
 GOLDEN = "tests/test_golden.py -k 'transformers and (llama-spm or gemma3 or qwen3 or qwen2)'"
 PASSES = "tests/passes"
+MOMENTS = "tests/backends/test_moments.py"
 SESSION = "tests/test_session.py"
 MODELS = "tests/test_golden.py -k 'nearer and native and (llama3 or gemma3 or llama-bias or qwen3)'"
 BEST = "avx2"
@@ -85,9 +86,21 @@ REFERENCE: list[Mutant] = [
          "mscale left out"),
         ("RUN[ops.Attend]", "attend", "lambda s, op: attend(s, op.replace(softcap=0.0))", "softcap left out"),
     ),
+    *reference(MOMENTS)(
+        ("RUN[ops.Moments]", "moments", "lambda s, op: moments(s, op.replace(x=min(s.buffers)))", "of another buffer"),
+        ("moments", "(x * x).sum(0)", "x.sum(0) ** 2", "squares of the sums"),
+        ("moments", ".astype(np.float64)", "", "sums in the arithmetic of the step"),
+        ("ReferenceExecutable.step", "any(self.program.buffers[h].single", "any(False", "sums of one token alone"),
+    ),
 ]  # fmt: skip
 
 STAGES: list[Mutant] = [
+    *In("ops: native stages", "native/stages.c", (f"{MOMENTS} -k {BEST}",), None, (BEST,))(
+        ("moments", "t < rows", "t < rows - (rows > 16)", "last row left out"),
+        ("moments", "squares[k] += v * v", "squares[k] += v", "not squared"),
+        ("moments", "const double v = (double)", "const float v = ", "squares in single precision"),
+        ("moments", "MIN(COLUMNS, n - first)", "MIN(COLUMNS, n - first - 1)", "last column left out"),
+    ),
     *native("stages.c", "embed")(
         ("embed_row", "out[i] *= o->scale", "out[i] *= 1.0f", "scale left out"),
         ("embed_row", "tokens[t] * bytes", "tokens[t] / 2 * 2 * bytes", "odd tokens"),
@@ -153,7 +166,7 @@ STAGES: list[Mutant] = [
         ("gate_up_outputs", "at(s, o->out) + r :", "at(s, o->out) :", "all rows in the place of the first"),
         ("gate_up_outputs", "out - r, to", "out, to", "later columns rounded in the place of others"),
         ("gate_up_outputs", "EQ_ROW_STEP * tokens", "EQ_ROW_STEP / 2 * tokens", "gates over what they gate"),
-        ("stage_rows", "? c->batch->n_outputs : c->batch->n_tokens", "? c->batch->n_outputs - 1 : c->batch->n_tokens",
+        ("stage_rows", "eq_rows_of(c, out)", "eq_rows_of(c, out) - c->exec->program.buffers[out].outputs",
          "last wanted row left out"),
         ("unit_rows", "return 32", "return 16", "half a group rounded"),
         ("outputs", "MIN(end * unit, rows)", "end * unit", "rows behind the last"),
@@ -162,8 +175,8 @@ STAGES: list[Mutant] = [
          "a unit between two runs"),
         ("claim_run", "units * (owner + 1) / s->threads", "units * (owner + 1) / s->threads - (owner > 0)",
          "last unit of a share"),
-        ("rows_of", "s->c->batch->n_outputs : s->c->batch->n_tokens",
-         "s->c->batch->n_tokens : s->c->batch->n_tokens", "wanted rows counted as tokens"),
+        ("rows_of", "return eq_rows_of(s->c, buffer)", "return s->c->batch->n_tokens + 0 * buffer",
+         "wanted rows counted as tokens"),
     ),
     *native("stages.c", "qkv", session=True)(
         ("qkv", "bias ? bias + head * e : NULL", "bias", "bias of the first head for all"),
@@ -307,6 +320,13 @@ PASS: list[Mutant] = [
          "norm of heads taken for one of rows"),
         ("_norm_add", "add.out, norm.eps", "add.out, 0.1", "eps lost"),
         ("fuse", "supports(kind)", "True", "fusions that the backend declined"),
+    ),
+    *passes("tap.py")(
+        ("tap", "Buffer(f\"{x.name}_moments\", 2 * x.width", "Buffer(f\"{x.name}_moments\", x.width", "room for half"),
+        ("tap", "if op.x not in sums:", "if op.x not in sums or True:", "sums that are written twice"),
+        ("tap", "inputs[name] = op.x", "inputs[name] = min(sums, default=op.x)", "sums of the first input for all"),
+        ("_needed", "stored or isinstance", "isinstance", "attention without keys and values"),
+        ("_needed", "op.cache in caches", "True", "keys and values that nobody reads"),
     ),
     *passes("split.py")(
         ("split", "previous < start < program.layers", "previous <= start < program.layers",

@@ -76,6 +76,7 @@ def of_ops() -> Iterator[Place]:
         yield "edgeq/passes/fuse.py", name
     yield from (("edgeq/passes/split.py", name) for name in ("split", "_part"))
     yield "edgeq/passes/place.py", "place"
+    yield from (("edgeq/passes/tap.py", name) for name in ("tap", "_needed"))
 
 
 def of_formats() -> Iterator[Place]:

@@ -199,10 +199,13 @@ static model *build(source *s, int small) {
     ADD(take_rows, TAKE_ROWS, x, last);
     int32_t logits = linear(m, s, norm(m, s, last, f.width), f.type[0], 11), out = buffer(m, 11, 1);
     ADD(softcap, SOFTCAP, logits, out, number(s));
-    m->buffers[out].offset = -1;
+    int32_t sums = buffer(m, 2 * f.width, EQ_ROWS_ONE);
+    ADD(moments, MOMENTS, below(s, 2) ? x : last, sums);
+    m->buffers[out].offset = m->buffers[sums].offset = -1;
     m->inputs[m->p.n_inputs++] = in;
     m->outputs[m->p.n_outputs++] = out;
     m->outputs[m->p.n_outputs++] = x;
+    m->outputs[m->p.n_outputs++] = sums;
     return m;
 }
 static eq_program packed(const model *m) {
@@ -248,7 +251,8 @@ static eq_state *state_of(source *s, const eq_exec *e, const eq_program *p, int3
     return state;
 }
 static int64_t rows(const eq_program *p, const eq_batch *b, int32_t handle) {
-    return p->buffers[handle].outputs ? b->n_outputs : b->n_tokens;
+    const int32_t kind = p->buffers[handle].outputs;
+    return kind == EQ_ROWS_ONE ? 1 : kind ? b->n_outputs : b->n_tokens;
 }
 static int32_t step(source *s, const eq_program *p, eq_exec *e, eq_state *state, const eq_batch *b) {
     const float *in[MOST];
@@ -342,7 +346,7 @@ static void damage(source *s, model *m) {
         case 9: t->nbytes = below(s, 2) && t->nbytes > 0 ? t->nbytes - below(s, 40) : INT64_MIN; break;
         case 10: b->offset = below(s, 2) ? odd64(s) : below(s, 2) ? -1 : 128 * below(s, 10); break;
         case 11: b->width = odd32(s); break;
-        case 12: b->outputs = below(s, 3); if (below(s, 2)) give_back(m, handle); break;
+        case 12: b->outputs = below(s, 4); if (below(s, 2)) give_back(m, handle); break;
         case 13: c->kv_heads = odd32(s); break;
         case 14: c->head_dim = odd32(s); break;
         case 15: c->window = odd32(s); break;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "edgeq.h"
+#include "quant/formats.h"
 #include "quant/half.h"
 #include "scan.h"
 
@@ -94,7 +95,8 @@ static eq_program read_program(message *m) {
 }
 
 static int64_t rows(const eq_program *p, const eq_batch *b, int32_t buffer) {
-    return p->buffers[buffer].outputs ? b->n_outputs : b->n_tokens;
+    const int32_t kind = p->buffers[buffer].outputs;
+    return kind == EQ_ROWS_ONE ? 1 : kind ? b->n_outputs : b->n_tokens;
 }
 
 /* One step of the request; its outputs are given if it is the last. */
@@ -217,6 +219,22 @@ static void measure(message *m) {
     give_blob(&total, 8);
 }
 
+/* e: name of an ISA, int64 type, rows, cols, float32 [rows, cols], importance float32 [cols] or nothing -> status, blocks */
+static void encode(message *m) {
+    const char *isa = next_name(m);
+    int64_t sizes[3], count = 2;
+    memcpy(sizes, next_exact(m, sizeof sizes), sizeof sizes);
+    const float *x = next_exact(m, 4 * sizes[1] * sizes[2]);
+    const blob *w = next(m);
+    int64_t per_row = sizes[2] / eq_format_block((int)sizes[0]) * eq_format_block_bytes((int)sizes[0]);
+    uint8_t *out = (uint8_t *)room(sizes[1] * per_row);
+    int32_t status = eq_encode((int32_t)sizes[0], isa, x, sizes[1], sizes[2], w->size ? (const float *)(void *)w->data : NULL, out);
+    give(&count, 8);
+    give_blob(&status, 4);
+    give_blob(out, sizes[1] * per_row);
+    free(out);
+}
+
 int main(void) {
     message m;
     while (next_message(&m)) {
@@ -227,6 +245,7 @@ int main(void) {
             case 's': scan(&m); break;
             case 'i': info(&m); break;
             case 'm': measure(&m); break;
+            case 'e': encode(&m); break;
             default: fail("unknown kind of request");
         }
         if (m.next != m.count) fail("too many blobs");

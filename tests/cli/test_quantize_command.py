@@ -1,0 +1,144 @@
+"""`edgeq quantize`: words, options, and what it says."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+
+from edgeq import cli, gguf
+from tests.quantize.shapes import model, write_model
+
+
+@pytest.fixture
+def narrow(tmp_path):
+    """Rows that do not divide into blocks of 256."""
+    path = tmp_path / "narrow.gguf"
+    write_model(path, model("llama", 2, 9, 3, columns=576, down=1536, tied=True))
+    return path
+
+
+def run(capsys, *words):
+    code = cli.main(["quantize", *map(str, words)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def formats(path):
+    with gguf.open(path) as g:
+        return {t.name: t.format.name for t in g.tensors.values()}
+
+
+def write_dat(path, **entries):
+    out = struct.pack("<i", len(entries))
+    for name, n in entries.items():
+        data = name.replace("__", ".").encode()
+        out += struct.pack("<i", len(data)) + data + struct.pack("<ii", 1, n) + struct.pack(f"<{n}f", *[1.0] * n)
+    path.write_bytes(out + struct.pack("<ii", 1, 4) + b"ones")
+    return path
+
+
+def test_the_result_stands_beside_the_source_unless_told(narrow, capsys):
+    assert run(capsys, narrow, "q4_k_m")[0] == 0
+    assert formats(narrow.with_name("narrow-Q4_K_M.gguf"))["blk.1.ffn_down.weight"] == "Q6_K"
+    assert run(capsys, narrow, narrow.with_name("x.gguf"), "Q8_0")[0] == 0
+    assert set(formats(narrow.with_name("x.gguf")).values()) == {"Q8_0", "F32"}
+
+
+def test_every_fallback_is_said(narrow, capsys):
+    _, out, err = run(capsys, narrow, "Q4_K_M")
+    assert out == ""
+    assert "11 tensors: rows of 576 are not whole blocks of 256: Q5_0 instead of Q4_K" in err
+    assert "1 tensors: rows of 576 are not whole blocks of 256: Q8_0 instead of Q6_K" in err
+    assert "bits a weight (11 Q5_0, 2 Q8_0, 1 Q4_K, 1 Q6_K)" in err
+
+
+def test_a_dry_run_shows_a_table_and_writes_nothing(narrow, capsys, tmp_path):
+    code, out, err = run(capsys, narrow, "Q4_K_M", "--dry-run")
+    assert code == 0 and "would write" in err
+    head, *rows = out.splitlines()
+    assert head.split() == ["shape", "from", "to", "bytes", "error", "tensor"]
+    assert len(rows) == 20
+    assert any("blk.0.attn_q.weight  rows of 576 are not whole blocks of 256 (Q4_K)" in row for row in rows)
+    assert [p.name for p in tmp_path.iterdir()] == ["narrow.gguf"]
+
+
+def test_json(narrow, capsys):
+    code, out, _ = run(capsys, narrow, "Q3_K_M", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["mix"] == "Q3_K_M" and facts["files"] == [str(narrow.with_name("narrow-Q3_K_M.gguf"))]
+    assert facts["fallbacks"] == 12
+    row = next(t for t in facts["tensors"] if t["name"] == "blk.1.attn_k.weight")
+    assert (row["from"], row["to"], row["fallback_from"], row["importance"]) == ("F16", "Q4_0", "Q3_K", False)
+
+
+def test_patterns_from_the_line_come_before_those_of_a_file(narrow, capsys, tmp_path):
+    (tmp_path / "types.txt").write_text("attn=Q8_0 ffn_up=Q4_1\nffn_down=Q5_K\n")
+    options = ["--tensor-type", "attn_q=F16", "--tensor-type-file", tmp_path / "types.txt", "--embedding-type", "Q5_0"]
+    assert run(capsys, narrow, "Q4_K_M", *options)[0] == 0
+    found = formats(narrow.with_name("narrow-Q4_K_M.gguf"))
+    assert found["blk.0.attn_q.weight"] == "F16"
+    assert found["blk.0.attn_k.weight"] == "Q8_0"
+    assert found["blk.1.ffn_up.weight"] == "Q4_1"
+    assert found["blk.1.ffn_down.weight"] == "Q5_K"
+    assert found["token_embd.weight"] == "Q5_0"
+
+
+def test_a_file_of_patterns_that_is_too_long_is_not_cut(narrow, capsys, tmp_path):
+    (tmp_path / "types.txt").write_text("attn_q=F16\n" * 100_000)
+    code, _, err = run(capsys, narrow, "Q4_K_M", "--tensor-type-file", tmp_path / "types.txt")
+    assert code == 2 and "types.txt: over 1048576 characters" in err
+
+
+def test_importance_matrices_of_llama_cpp_serve(narrow, capsys, tmp_path):
+    dat = write_dat(tmp_path / "im.dat", blk__0__attn_q__weight=576, blk__0__ffn_down__weight=1536)
+    code, out, err = run(capsys, narrow, "Q4_K_M", "--imatrix", dat, "--json")
+    assert code == 0
+    weighted = {t["name"] for t in json.loads(out)["tensors"] if t["importance"]}
+    assert weighted == {"blk.0.attn_q.weight", "blk.0.ffn_down.weight"}
+    assert "im.dat: nothing on 12 tensors, from blk.0." in err
+
+
+def test_importances_of_another_width_are_refused(narrow, capsys, tmp_path):
+    dat = write_dat(tmp_path / "im.dat", blk__0__attn_q__weight=512)
+    code, _, err = run(capsys, narrow, "Q4_K_M", "--imatrix", dat)
+    assert code == 2 and "blk.0.attn_q.weight: expected 1 x 576 values, found 1 x 512" in err
+
+
+def test_few_bits_without_importances_are_warned_of(narrow, capsys):
+    _, _, err = run(capsys, narrow, "IQ2_XS")
+    assert "2 tensors of very few bits have no importances: expect little of them" in err
+
+
+def test_quantizing_again_warns_of_what_it_loses(narrow, capsys):
+    run(capsys, narrow, "Q8_0")
+    q8 = narrow.with_name("narrow-Q8_0.gguf")
+    code, _, err = run(capsys, q8, "Q4_0")
+    assert code == 2 and "is Q8_0 already" in err
+    code, _, err = run(capsys, q8, "Q4_0", "--allow-requantize")
+    assert code == 0 and "tensors were quantized before: their errors add to those named here" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.gguf"], "expected IN [OUT] TYPE, found 1 words"),
+        (["a.gguf", "Q9"], "type Q9: expected one of F32"),
+        (["missing.gguf", "Q8_0"], "missing.gguf"),
+        (["a.gguf", "Q8_0", "--recipe", "mine"], "recipe mine: expected llama.cpp"),
+        (["a.gguf", "Q8_0", "--tensor-type", "attn"], "tensor type attn: expected PATTERN=TYPE"),
+        (["a.gguf", "Q8_0", "--tensor-type", "=Q8_0"], "expected PATTERN=TYPE"),
+    ],
+)
+def test_bad_words_are_errors_of_one_line(capsys, words, message):
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+
+
+def test_a_target_that_exists_is_not_replaced_unasked(narrow, capsys):
+    run(capsys, narrow, "Q8_0")
+    code, _, err = run(capsys, narrow, "Q8_0")
+    assert code == 2 and "exists already" in err
+    assert run(capsys, narrow, "Q8_0", "--overwrite")[0] == 0
