@@ -102,7 +102,7 @@ MUTANTS: list[Mutant] = [
     *of("writer", "writer.py", "writer", "writer_fails", "split")(
         ("tensor_info", "1 <= n <= limits.MAX_DIM", "0 <= n <= limits.MAX_DIM", "a dimension of none"),
         ("Writer.write", "if name != info.name", "if False", "tensors out of order"),
-        ("Writer.write", "bytes(-info.nbytes %", "bytes(info.nbytes %", "padding after a tensor"),
+        ("Writer._padding", "-info.nbytes %", "info.nbytes %", "padding after a tensor"),
         ("Writer._stream", "if done != info.nbytes", "if done > info.nbytes", "too few bytes"),
         ("Writer._complete", "if self._next < len(self._todo)", "if False", "missing tensors"),
         ("Writer._end", "open(file.path).close()", "pass", "not read back"),

@@ -72,8 +72,8 @@ MUTANTS: list[Mutant] = [
         ("blocks", 'bitorder="little"', 'bitorder="big"', "the fifth bit"),
     ),
     *of("prequantized/gptq.py", "prequantized")(
-        ("GPTQ.__init__", "if less_one else zeros", "if not less_one else zeros", "zeros less one"),
-        ("GPTQ.__init__", "(zeros + 1) & top", "zeros + 1", "a zero that wraps"),
+        ("GPTQ.zeros", "if self._less_one else", "if not self._less_one else", "zeros less one"),
+        ("GPTQ.zeros", "(zeros + 1) & self.high", "zeros + 1", "a zero that wraps"),
         ("GPTQ.__init__", "0 <= int(groups.min()) <= int(groups.max()) < count", "True", "groups that are not there"),
         ("GPTQ.__init__", "groups = g_idx.array().astype(np.intp)", "pass", "columns in another order"),
     ),
@@ -82,7 +82,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of("prequantized/bnb.py", "prequantized")(
         ("FourBit.floats", "place & 1, 0, 4", "place & 1, 4, 0", "the first code of a byte"),
-        ("FourBit.__init__", "+ np.float32(offset)", "", "the offset of double quantization"),
+        ("FourBit._scales", " + offset", "", "the offset of double quantization"),
         ("FourBit.__init__", "packed.nbytes != -(-count // 2)", "False", "a shape that lies"),
         ("Int8.__init__", "np.float32(127)", "np.float32(128)", "the scale of INT8"),
     ),
