@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgeq.conversation import Chat
     from edgeq.generate import Generation
+    from edgeq.lora import Lora
     from edgeq.session import Session
     from edgeq.tokenizer import Tokenizer
 
@@ -35,17 +36,19 @@ class Model:
 
     def __init__(
         self, path: str | os.PathLike[str], *, backend: str | Any = None, context: int | None = None,
-        kv_type: str = "F16", split: Sequence[tuple[int, str]] = (), options: Options | None = None,
+        kv_type: str = "F16", split: Sequence[tuple[int, str]] = (), options: Options | None = None, lora: Lora = (),
     ) -> None:  # fmt: skip
         self.options = options or Options()
         self.file = gguf.open(path)
         try:
-            self._prepare(backend, context, kv_type, split)
+            self._prepare(backend, context, kv_type, split, lora)
         except BaseException:
             self.file.close()
             raise
 
-    def _prepare(self, backend: Any, context: int | None, kv_type: str, split: Sequence[tuple[int, str]]) -> None:
+    def _prepare(
+        self, backend: Any, context: int | None, kv_type: str, split: Sequence[tuple[int, str]], lora: Lora
+    ) -> None:
         self.kv_type = kv_type
         if kv_type not in ("F16", "F32", "Q8_0", "Q4_0"):
             raise UsageError(f"KV type {kv_type!r}: expected F16, F32, Q8_0 or Q4_0")
@@ -61,11 +64,24 @@ class Model:
         wanted = context or min(self.trained_context, DEFAULT_CONTEXT)
         if not 0 < wanted < 1 << 31:
             raise UsageError(f"context {wanted}: expected 1 to 2147483647")
-        self.plain: Program = narrow(arch.lower(keys, self.weights, self.vocab, wanted))
+        plain: Program = arch.lower(keys, self.weights, self.vocab, wanted)
+        self.plain = narrow(self._adapted(plain, lora) if lora else plain)
         self.weights.check(self.plain)
         self.backend = backends.find(backend) if backend is None or isinstance(backend, str) else backend
         self.context = wanted if context else self._fitting(wanted)
         self.executable: Executable = self._compile(split)
+
+    def _adapted(self, program: Program, lora: Lora) -> Program:
+        """The program with adapters, whose weights lie in memory beside the file."""
+        from edgeq.lora import load_all, stack
+        from edgeq.passes.adapt import A, B, adapt
+        from edgeq.weights import MemoryTensor
+
+        pairs = stack(load_all(lora, self.file))
+        for name, pair in pairs.items():
+            for suffix, array in ((A, pair.a), (B, pair.b)):
+                self.weights.memory[name + suffix] = MemoryTensor(name + suffix, array)
+        return adapt(program, {name: pair.rank for name, pair in pairs.items()})
 
     def _compile(self, split: Sequence[tuple[int, str]]) -> Executable:
         if split:
@@ -174,7 +190,7 @@ class Model:
 def load(
     path: str | os.PathLike[str], *, backend: str | Any = None, threads: int | None = None, context: int | None = None,
     kv_type: str = "F16", isa: str | None = None, reproducible: bool = False, chunk: int = 512,
-    split: Sequence[tuple[int, str]] = (),
+    split: Sequence[tuple[int, str]] = (), lora: Lora = (),
 ) -> Model:  # fmt: skip
     """Opens a GGUF model and makes it ready to run.
 
@@ -185,10 +201,11 @@ def load(
     isa          a variant of the native kernels by name (also EDGEQ_ISA); None: the best that works
     reproducible results do not depend on how a prompt is cut up, on the rest of the batch or on cache hits; slower
     split        [(first layer, backend), ...]: layers from there on run on that backend
+    lora         low-rank adapters: files, each alone or as (file, scale); the model's weights stay as they are
 
     Raises GGUFError, ModelError, BackendError, MemoryLimitError, UsageError."""
     for name, value in (("threads", threads), ("context", context), ("chunk", chunk)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UsageError(f"{name}: expected a whole number from 1, found {value!r}")
     options = Options(threads, chunk, isa or os.environ.get("EDGEQ_ISA"), reproducible)
-    return Model(path, backend=backend, context=context, kv_type=kv_type, split=split, options=options)
+    return Model(path, backend=backend, context=context, kv_type=kv_type, split=split, options=options, lora=lora)

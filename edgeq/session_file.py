@@ -37,11 +37,12 @@ class Saved(NamedTuple):
 
 
 def fingerprint(model: Model, state: State) -> str:
-    """What must agree for keys and values to mean the same: program, tensors in the file, KV type,
+    """What must agree for keys and values to mean the same: program, tensors in the file, adapters, KV type,
     rings and layout."""
     tensors = [(t.name, t.format.name, t.shape, t.part, t.offset) for t in model.file.tensors.values()]
     sizes = [part.size for part in model.file.parts]
     text = repr((str(model.plain), tensors, sizes, model.kv_type, state.rings, state.layout))
+    text += model.weights.digest()
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -9,25 +9,56 @@ from typing import TYPE_CHECKING
 from edgeq.errors import ModelError, shown
 from edgeq.ops import Embed, Op
 from edgeq.program import Program
+from edgeq.quants import FORMATS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from edgeq.gguf import GGUFFile, Tensor
 
 # Tensors that some converters write and that change nothing: the rotary frequencies that every runtime computes itself.
 IGNORED = ("attn.rotary_emb.inv_freq", "attn_rot_embd.weight", "rope_freqs.weight")
 
 
+class MemoryTensor:
+    """A float32 tensor in memory, with what backends ask of one in the file."""
+
+    def __init__(self, name: str, array: np.ndarray) -> None:
+        import numpy as np
+
+        kept = np.array(array, np.float32, order="C")  # its own, so that nobody changes it under a running model
+        kept.flags.writeable = False
+        self.name, self.format, self.shape = name, FORMATS["F32"], kept.shape
+        self.data = kept.reshape(-1, kept.shape[-1]).view(np.uint8)  # [rows, bytes of a row]
+        self.raw = kept.data.cast("B")
+        self.nbytes, self.address = kept.nbytes, int(kept.ctypes.data)
+
+
 class Weights:
-    """Tensors by GGUF name over the mapped file. Satisfies what architectures and backends ask for."""
+    """Tensors by GGUF name over the mapped file, and in `memory` those that adapters bring. Satisfies what
+    architectures and backends ask for."""
 
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
+        self.memory: dict[str, MemoryTensor] = {}
 
     def __contains__(self, name: object) -> bool:
-        return name in self.file.tensors
+        return name in self.file.tensors or name in self.memory
 
-    def __getitem__(self, name: str) -> Tensor:
-        return self.file.tensors[name]
+    def __getitem__(self, name: str) -> Tensor | MemoryTensor:
+        return self.memory[name] if name in self.memory else self.file.tensors[name]
+
+    def digest(self) -> str:
+        """Names what is in memory, shapes and numbers: "" for nothing."""
+        if not self.memory:
+            return ""
+        import hashlib
+
+        made = hashlib.sha256()
+        for name, tensor in self.memory.items():
+            made.update(repr((name, tensor.shape)).encode("utf-8", "surrogatepass"))
+            made.update(tensor.raw)
+        return made.hexdigest()
 
     def values(self, name: str, length: int) -> list[float]:
         """The numbers of a short vector. Raises ModelError unless it is one of `length`."""
@@ -47,7 +78,7 @@ class Weights:
             yield part.address, part.header.data_end
 
     def formats(self, program: Program) -> frozenset[str]:
-        """Formats of the file's tensors that linears and embeddings of the program read."""
+        """Formats of the tensors that linears and embeddings of the program read."""
         return frozenset(self[ref.name].format.name for ref in program.tensors if ref.values is None)
 
     def vocabulary(self) -> int:

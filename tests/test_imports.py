@@ -19,6 +19,7 @@ ROOMS = {
     "archs": {"ops", "program", "config", "errors"},
     "passes": {"ops", "program", "errors"},
     "backends": {"ops", "program", "record", "passes", "quants", "errors", "_lib", "machine", "weights"},
+    "lora": {"gguf", "quants", "convert", "config", "quantize", "record", "errors"},
     "weights": {"gguf", "quants", "ops", "program", "errors"},
     "tokenizer": {"record", "errors", "quants", "gguf"},
     "convert": {"gguf", "quants", "quantize", "tokenizer", "record", "errors"},
@@ -28,6 +29,7 @@ ROOMS = {
     "stop": {"errors"},
     "speculation": {"model", "record", "errors"},
     "model": {"archs", "passes", "backends", "gguf", "tokenizer", "sampling", "config", "program", "quants", "weights",
+              "lora", "machine", "errors", "session", "generate", "conversation"},
 }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def read(model: Model) -> list[Tensor]:
     plain = model.plain
     used = {h for op in plain.ops if not isinstance(op, Embed) for h in op.handles("Weight")}
     names = {plain.tensors[h].name for h in used if plain.tensors[h].values is None}
-    return sorted((model.weights[name] for name in names), key=lambda t: t.address)
+    return sorted((model.file.tensors[name] for name in names if name in model.file.tensors), key=lambda t: t.address)
 
 
 def ranges(tensors: list[Tensor], gap: int = 4096) -> list[tuple[int, int]]:

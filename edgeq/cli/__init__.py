@@ -25,6 +25,7 @@ COMMANDS = {
     "quantize": "write a model in smaller formats",
     "gguf": "look into GGUF files, check, edit, compare, cut and join them",
     "convert": "a Hugging Face checkpoint or a PEFT adapter to a GGUF file",
+    "lora": "merge adapters into a model",
     "imatrix": "which weights of a model matter, for a quantizer; merges, converts and shows such files",
     "bench": "how fast edgeq and other engines are here, and how far from the limit",
     "doctor": "what this machine and this installation can do",

@@ -12,6 +12,7 @@ from edgeq import convert
 from edgeq.cli.show import size
 from edgeq.cli.terminal import Out, say
 from edgeq.errors import UsageError, shown
+from edgeq.lora.peft import is_folder as is_adapter
 
 
 @click.command(
@@ -24,6 +25,7 @@ from edgeq.errors import UsageError, shown
     "--type", "kind", default="auto", metavar="TYPE",
     help="f32, f16, bf16, q8_0 for all matrices, or a mix of edgeq quantize; auto (the default) keeps what there is.",
 )  # fmt: skip
+@click.option("--base", metavar="MODEL", help="Of an adapter: its model, a GGUF file or a checkpoint's folder.")
 @click.option("--name", help="Name of the model, in place of the folder's.")
 @click.option("--context", type=click.IntRange(1, 2**31 - 1), help="Context length, in place of the checkpoint's.")
 @click.option("--vocab-only", is_flag=True, help="Write the tokenizer and the metadata, no tensors.")
@@ -32,10 +34,19 @@ from edgeq.errors import UsageError, shown
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
-    folder: str, target: str | None, kind: str, name: str | None, context: int | None, vocab_only: bool, dry_run: bool,
-    overwrite: bool, as_json: bool, quiet: bool,
+    folder: str, target: str | None, kind: str, base: str | None, name: str | None, context: int | None,
+    vocab_only: bool, dry_run: bool, overwrite: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Convert the checkpoint in DIR (config.json, safetensors, tokenizer files) to the GGUF file OUT."""
+    """Convert the checkpoint in DIR (config.json, safetensors, tokenizer files) to the GGUF file OUT.
+
+    DIR can be a LoRA adapter as PEFT saves it (adapter_config.json, adapter_model.safetensors), with --base."""
+    if is_adapter(folder):
+        if name or context or vocab_only or dry_run:
+            raise UsageError("--name, --context, --vocab-only and --dry-run go with models, not with adapters")
+        _adapter(folder, target, kind, base, overwrite, as_json)
+        return
+    if base is not None:
+        raise UsageError(f"--base: {shown(folder)} is no PEFT adapter (adapter_config.json); a model has no base")
     if target is None and not dry_run:
         raise UsageError("OUT is missing: the GGUF file to write; or --dry-run, to see what would be written")
     report = convert.prepare(folder, target or "", kind, name=name, context=context, vocab_only=vocab_only)
@@ -48,6 +59,28 @@ def command(
         Out().write("\n".join(table(facts)) + "\n")
     for line in summary(facts, folder):
         say(line)
+
+
+def _adapter(folder: str, target: str | None, kind: str, base: str | None, overwrite: bool, as_json: bool) -> None:
+    """A PEFT adapter to a GGUF adapter. `auto` is F32, which holds whatever there is."""
+    from edgeq import lora
+
+    if target is None:
+        raise UsageError("OUT is missing: the GGUF file to write")
+    if base is None:
+        raise UsageError(
+            f"{shown(folder)}: an adapter; add --base MODEL, the GGUF file or the checkpoint that it was made for"
+        )
+    made = lora.convert(folder, target, base, "F32" if kind == "auto" else kind, overwrite=overwrite)
+    ranks = sorted({pair.rank for pair in made.pairs.values()})
+    if as_json:
+        facts = {"target": target, "architecture": made.architecture, "alpha": made.alpha, "ranks": ranks,
+                 "weights": list(made.pairs)}  # fmt: skip
+        Out().write(json.dumps(facts, indent=1) + "\n")
+    say(
+        f"wrote {shown(target)}: adapter for {made.architecture}, {len(made.pairs)} weights, "
+        f"rank {ranks[0]}{f' to {ranks[-1]}' if len(ranks) > 1 else ''}, alpha {made.alpha:g}"
+    )
 
 
 def _written(report: convert.Report, overwrite: bool, quiet: bool) -> dict[str, Any]:

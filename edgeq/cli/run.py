@@ -202,6 +202,7 @@ def opened(name: str | None, given: dict[str, Any]) -> Model:
         isa=given["isa"],
         reproducible=given["reproducible"],
         split=given["split"],
+        lora=given["lora"],
     )
 
 

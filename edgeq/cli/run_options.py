@@ -13,6 +13,15 @@ def _pair(word: str) -> tuple[int, str]:
     return int(layer), backend
 
 
+def adapter(word: str) -> tuple[str, float]:
+    """FILE, or FILE:SCALE; what stands behind the last colon is part of the name unless it is a number."""
+    name, _, scale = word.rpartition(":")
+    try:
+        return (name, float(scale)) if name else (word, 1.0)
+    except ValueError:
+        return word, 1.0
+
+
 def _bias(word: str) -> tuple[int, float]:
     token, sign, value = word.partition("=")
     if not sign or not token.isdigit():
@@ -34,6 +43,7 @@ MAIN = (
         "complete the prompt as it is, without a chat template, special tokens in it included",
     ),
     option("--stop", str, "TEXT", "stop before this text; may be given several times", True),
+    option("--lora", adapter, "FILE[:SCALE]", "an adapter beside the weights; several add up; scale 1 otherwise", True),
     option("--ignore-end", None, "", "go on after the model's end tokens"),
     option("--json", None, "", "print one JSON object at the end instead of text"),
     option("--stats", None, "", "print speed and memory on stderr"),

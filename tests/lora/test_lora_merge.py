@@ -1,0 +1,136 @@
+"""Merged models: the sum in float32, in the format that was asked for, and nothing else touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeq
+from edgeq import gguf, quants
+from edgeq.errors import EdgeqError, ModelError, UsageError
+from edgeq.lora import Adapter, Pair
+from edgeq.lora.merge import merge, notes
+from tests.lora.made import adapter, merged, write
+from tests.small import tiny
+
+IDS = list(range(20, 60))
+
+
+def logits(path: Path, **settings: object) -> np.ndarray:
+    with edgeq.load(path, backend="reference", kv_type="F32", **settings) as model:  # type: ignore[arg-type]
+        return model.logits(IDS)
+
+
+def weights(path: Path) -> dict[str, tuple[str, np.ndarray]]:
+    with gguf.open(path) as file:
+        return {
+            name: (t.format.name, quants.dequantize(t.data, t.format).reshape(t.shape))
+            for name, t in file.tensors.items()
+        }
+
+
+@pytest.mark.parametrize("name", ["llama-bias", "gemma3", "format-q4_k", "format-f16", "format-nvfp4-scale"])
+def test_a_merged_model_in_floats_is_the_model_with_the_adapter(name: str, tmp_path: Path) -> None:
+    made = adapter(tiny(name))
+    report = merge(tiny(name), [(made, 0.5)], tmp_path / "m.gguf", "f32")
+    wanted = logits(tiny(name), lora=[(made, 0.5)])
+    assert np.abs(logits(tmp_path / "m.gguf") - wanted).max() < 2e-5 * max(1.0, np.abs(wanted).max())
+    assert {m.name for m in report.merged} == set(made.pairs)
+    assert all(m.rounding < 1e-5 < m.change for m in report.merged)
+
+
+def test_the_sum_is_what_numpy_makes_of_it(tmp_path: Path) -> None:
+    first, second = adapter(tiny(), 4, 8.0, 1), adapter(tiny(), 2, 2.0, 2, "blk.1.")
+    merge(tiny(), [(first, 0.5), second], tmp_path / "m.gguf")
+    wanted = weights(merged(tiny(), [(first, 0.5), (second, 1.0)], tmp_path / "w.gguf"))
+    found = weights(tmp_path / "m.gguf")
+    assert list(found) == list(weights(tiny()))
+    for name, (fmt, values) in found.items():
+        assert fmt == "F32"
+        assert np.allclose(values, wanted[name][1], rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("fmt", ["q4_k", "q4_0", "iq2_xxs"])
+def test_a_quantized_weight_keeps_its_format_and_others_their_bytes(fmt: str, tmp_path: Path) -> None:
+    model, out = tiny(f"format-{fmt}"), tmp_path / "m.gguf"
+    made = adapter(model, only="blk.0.attn_")
+    report = merge(model, made, out)
+    with gguf.open(model) as old, gguf.open(out) as new:
+        assert dict(old.metadata) == dict(new.metadata)
+        assert list(old.tensors) == list(new.tensors)
+        for name, tensor in old.tensors.items():
+            data = new.tensors[name].data
+            assert new.tensors[name].format == tensor.format
+            if name not in made.pairs:
+                assert np.array_equal(data, tensor.data), name
+                continue
+            pair = made.pairs[name]
+            total = quants.dequantize(tensor.data, tensor.format) + np.float32(made.factor(name)) * (pair.b @ pair.a)
+            assert np.array_equal(data, quants.quantize(total, tensor.format)), name
+    assert all(m.rounding > 0 for m in report.merged)
+    assert "4 of them were quantized and are rounded again" in notes(report)[1]
+
+
+def test_a_type_is_that_of_what_changes(tmp_path: Path) -> None:
+    model, out = tiny("format-q4_k"), tmp_path / "m.gguf"
+    made = adapter(model, only="blk.0.ffn_")
+    assert len(notes(merge(model, made, out, "F16"))) == 1
+    found = weights(out)
+    assert {fmt for name, (fmt, _) in found.items() if name in made.pairs} == {"F16"}
+    assert found["blk.1.ffn_up.weight"][0] == "Q4_K"
+
+
+def test_a_split_base_becomes_one_file(tmp_path: Path) -> None:
+    paths = gguf.split_model(tiny(), str(tmp_path / "part"), max_tensors=10)
+    made = adapter(tiny())
+    merge(paths[0], made, tmp_path / "m.gguf")
+    merge(tiny(), made, tmp_path / "w.gguf")
+    assert gguf.hash_tensors(tmp_path / "m.gguf").all == gguf.hash_tensors(tmp_path / "w.gguf").all
+
+
+def test_nothing_is_left_behind_where_it_fails(tmp_path: Path) -> None:
+    made = adapter(tiny("format-f16"))
+    name = "blk.1.ffn_down.weight"
+    pair = made.pairs[name]
+    huge = made.replace(pairs={**made.pairs, name: Pair(pair.a, pair.b * np.float32(1e9))})
+    cases: list[tuple[object, str | None, type[EdgeqError], str]] = [
+        (huge, None, ModelError, r"blk\.1\.ffn_down\.weight, rows from 0 on: F16: found"),
+        (adapter(tiny("qwen2")), None, ModelError, "architecture 'qwen2'"),
+        ([], None, UsageError, "no adapter"),
+        (made, "f99", UsageError, "f99"),
+        (made, "i32", UsageError, "I32 cannot be written"),
+    ]
+    for given, kind, error, message in cases:
+        with pytest.raises(error, match=message):
+            merge(tiny("format-f16"), given, tmp_path / "m.gguf", kind)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_base_is_not_written_over(tmp_path: Path) -> None:
+    made = adapter(tiny())
+    copy = tmp_path / "base.gguf"
+    copy.write_bytes(tiny().read_bytes())
+    with pytest.raises(UsageError):
+        merge(copy, made, copy, overwrite=True)
+    assert copy.read_bytes() == tiny().read_bytes()
+
+
+def test_a_scaled_weight_of_nothing_takes_no_adapter(tmp_path: Path) -> None:
+    model = tiny("format-nvfp4-scale")
+    made = adapter(model, only="blk.0.attn_q.weight")
+    with gguf.open(model) as file:
+        rows = [gguf.tensor_info(t.name, t.shape, t.format) for t in file.tensors.values()]
+        with gguf.Writer(tmp_path / "zero.gguf", file.metadata, rows) as writer:
+            for name, t in file.tensors.items():
+                writer.write(name, bytes(t.nbytes) if name == "blk.0.attn_q.scale" else t.data)
+    with pytest.raises(ModelError, match=r"blk\.0\.attn_q\.scale: 0\.0"):
+        merge(tmp_path / "zero.gguf", made, tmp_path / "m.gguf")
+
+
+def test_adapters_come_from_files_too(tmp_path: Path) -> None:
+    made: Adapter = adapter(tiny())
+    merge(tiny(), [(write(tmp_path / "a.gguf", made), 2.0)], tmp_path / "m.gguf")
+    merge(tiny(), [(made, 2.0)], tmp_path / "w.gguf")
+    assert (tmp_path / "m.gguf").read_bytes() == (tmp_path / "w.gguf").read_bytes()
