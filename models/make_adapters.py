@@ -41,13 +41,7 @@ def logits(name: str) -> NDArray[np.float32]:
 
 def main() -> None:
     """Writes them all."""
-    arrays: dict[str, Any] = {}
-    for name in adapters.ADAPTERS:
-        found = logits(name)
-        step = np.float32(np.abs(found).max() / 32767)
-        arrays[name], arrays[f"{name}.step"] = np.rint(found / step).astype(np.int16), step
-        print(name, found.shape, float(found.std()))
-    np.savez_compressed(adapters.GOLDEN, **arrays)
+    checkpoints.write_golden(adapters.GOLDEN, ((name, logits(name)) for name in adapters.ADAPTERS))
 
 
 if __name__ == "__main__":

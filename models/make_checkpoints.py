@@ -40,13 +40,7 @@ def logits(name: str) -> NDArray[np.float32]:
 
 def main() -> None:
     """Writes them all."""
-    arrays: dict[str, Any] = {}
-    for name in checkpoints.SPECS:
-        found = logits(name)
-        step = np.float32(np.abs(found).max() / 32767)
-        arrays[name], arrays[f"{name}.step"] = np.rint(found / step).astype(np.int16), step
-        print(name, found.shape, float(found.std()))
-    np.savez_compressed(checkpoints.GOLDEN, **arrays)
+    checkpoints.write_golden(checkpoints.GOLDEN, ((name, logits(name)) for name in checkpoints.SPECS))
 
 
 if __name__ == "__main__":

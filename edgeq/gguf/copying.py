@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import GGUFError, UsageError, shown
-from edgeq.gguf.header import TensorInfo
 from edgeq.gguf.metadata import Value
 from edgeq.gguf.oddities import oddities
 from edgeq.gguf.reader import GGUFFile, open
@@ -52,20 +51,8 @@ def copy(
     with open(source) as g:
         whole = len(g.parts) == 1 and max_tensors is None and max_bytes is None
         first = g.parts[0]
-        _through(
-            g,
-            Writer(
-                target,
-                _metadata(g),
-                _infos(g),
-                version=g.version,
-                overwrite=overwrite,
-                sources=[part.path for part in g.parts],
-                max_tensors=max_tensors,
-                max_bytes=max_bytes,
-                pad_end=not whole or first.size > first.header.data_end,
-            ),
-        )
+        pad_end = not whole or first.size > first.header.data_end
+        _through(g, _writer(g, target, overwrite, max_tensors=max_tensors, max_bytes=max_bytes, pad_end=pad_end))
         return [f"{o.where}: {o.text}" for o in oddities(first) if o.breaks_copy] if whole else []
 
 
@@ -86,16 +73,7 @@ def split_model(
     if max_tensors is None and max_bytes is None:
         raise UsageError("split_model: expected max_tensors or max_bytes")
     with open(source) as g:
-        writer = Writer(
-            prefix,
-            _metadata(g),
-            _infos(g),
-            version=g.version,
-            overwrite=overwrite,
-            sources=[part.path for part in g.parts],
-            max_tensors=max_tensors,
-            max_bytes=max_bytes,
-        )
+        writer = _writer(g, prefix, overwrite, max_tensors=max_tensors, max_bytes=max_bytes)
         if not dry_run:
             _through(g, writer)
         return writer.paths
@@ -109,8 +87,7 @@ def merge_model(source: StrPath, target: StrPath, *, overwrite: bool = False) ->
     with open(source) as g:
         if len(g.parts) == 1:
             raise UsageError(f"{shown(g.path)}: is not split; copy the file as it is")
-        sources = [part.path for part in g.parts]
-        _through(g, Writer(target, _metadata(g), _infos(g), version=g.version, overwrite=overwrite, sources=sources))
+        _through(g, _writer(g, target, overwrite))
         return len(g.parts)
 
 
@@ -120,8 +97,11 @@ def _metadata(g: GGUFFile) -> dict[str, Value]:
     return metadata if len(g.parts) == 1 else {k: v for k, v in metadata.items() if k not in SPLIT_KEYS}
 
 
-def _infos(g: GGUFFile) -> list[TensorInfo]:
-    return [info for part in g.parts for info in part.header.tensors]
+def _writer(g: GGUFFile, target: StrPath, overwrite: bool, **limits: Any) -> Writer:
+    """For all the tensors of a model; `limits` are those of Writer."""
+    infos = [info for part in g.parts for info in part.header.tensors]
+    sources = [part.path for part in g.parts]
+    return Writer(target, _metadata(g), infos, version=g.version, overwrite=overwrite, sources=sources, **limits)
 
 
 def _through(g: GGUFFile, writer: Writer) -> None:

@@ -106,7 +106,8 @@ def _entry(cursor: _Cursor, chunk_size: int) -> tuple[str, Entry]:
     count = cursor.number(f"{what}: number of values", 1, MAX_INT)
     values = np.frombuffer(cursor.bytes(4 * count, f"{what}: values"), "<f4")
     try:
-        return name, Entry(values.astype(np.float64) * chunk_size, [calls * chunk_size])
+        with np.errstate(invalid="ignore"):  # NaN, which Entry refuses
+            return name, Entry(values.astype(np.float64) * chunk_size, [calls * chunk_size])
     except UsageError as e:
         raise cursor.error(f"{what}: {e}") from None
 

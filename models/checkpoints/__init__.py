@@ -8,7 +8,9 @@ Weights come from NumPy's RandomState, whose stream is frozen; so only logits ar
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from models.checkpoints.specs import SPECS, Spec
 from models.checkpoints.writer import write_spec
 
-__all__ = ["GOLDEN", "SPECS", "Spec", "golden", "ids", "write"]
+__all__ = ["GOLDEN", "SPECS", "Spec", "golden", "ids", "write", "write_golden"]
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "checkpoints.npz"
 TOKENS = 40
@@ -35,8 +37,18 @@ def ids(spec: Spec) -> list[int]:
     return drawn
 
 
-def golden(name: str) -> NDArray[np.float32]:
-    """transformers' logits [T, V] for `ids`, float32 arithmetic, kept in 16 bits."""
-    with np.load(GOLDEN) as found:
+def golden(name: str, path: Path = GOLDEN) -> NDArray[np.float32]:
+    """Another engine's logits [T, V] as `write_golden` kept them: transformers', for `ids`, float32 arithmetic."""
+    with np.load(path) as found:
         logits: NDArray[np.float32] = found[name].astype(np.float32) * found[f"{name}.step"]
     return logits
+
+
+def write_golden(path: Path, logits: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+    """Keeps logits by name, in 16 bits of their largest size."""
+    arrays: dict[str, Any] = {}
+    for name, found in logits:
+        step = np.float32(np.abs(found).max() / 32767)
+        arrays[name], arrays[f"{name}.step"] = np.rint(found / step).astype(np.int16), step
+        print(name, found.shape, float(found.std()))
+    np.savez_compressed(path, **arrays)

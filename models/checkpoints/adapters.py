@@ -75,6 +75,4 @@ def write(name: str, folder: Path) -> Adapter:
 
 def golden(name: str) -> NDArray[np.float32]:
     """PEFT's logits [TOKENS, V], float32 arithmetic, kept in 16 bits."""
-    with np.load(GOLDEN) as found:
-        logits: NDArray[np.float32] = found[name].astype(np.float32) * found[f"{name}.step"]
-    return logits
+    return checkpoints.golden(name, GOLDEN)

@@ -165,13 +165,7 @@ EQ_INLINE void refine_mixed(const vf *x, const vf *w, int blocks, float top, flo
 
 /* ---- the formats ---- */
 
-#ifndef MIX_ROUNDS
-#define MIX_ROUNDS 3
-#define MIX_PLACES 4
-#define MIX_MIN 0.0f
-#define SC_ROUNDS 3
-#define SC_PLACES 6
-#endif
+enum { MIXED_PLACES = 4, MIXED_ROUNDS = 3, SCALED_PLACES = 6, SCALED_ROUNDS = 3 }; /* starts, and rounds from the best of them */
 
 /* The best of both orientations: offsets at the low end of the weights, or at the high one (d and dmin negative). */
 EQ_INLINE void best_mixed(const vf *x, const vf *w, int blocks, float top, float most, mixed *best) {
@@ -187,11 +181,11 @@ EQ_INLINE void best_mixed(const vf *x, const vf *w, int blocks, float top, float
             scan_affine(xs + b * n, w + b * n, n, top, 1, &s[b], &o[b]);
             found.sc[b] = found.m[b] = v_zero();
         }
-        for (int k = 0; k < MIX_PLACES; k++) {
+        for (int k = 0; k < MIXED_PLACES; k++) {
             float near = (float)k * (most > 15 ? 3.0f : 1.0f);
-            start_mixed(xs, w, blocks, top, most, s, o, most - near, most - MIX_MIN * near, &found);
+            start_mixed(xs, w, blocks, top, most, s, o, most - near, most, &found);
         }
-        refine_mixed(xs, w, blocks, top, most, MIX_ROUNDS, &found);
+        refine_mixed(xs, w, blocks, top, most, MIXED_ROUNDS, &found);
         if (side) {
             found.d = v_sub(v_zero(), found.d), found.dmin = v_sub(v_zero(), found.dmin);
             keep_mixed(&found, best, blocks);
@@ -242,48 +236,47 @@ static void put_scales_mins(const uint8_t *sc, const uint8_t *m, uint8_t *out) {
     }
 }
 
-static void encode_q2_k(const float *const *xs, const float *const *ws, int count, uint8_t *const *out) {
-    vf x[256], w[256];
-    mixed best;
+/* What goes into a block with scales and mins. */
+typedef struct {
     uint16_t d[EQ_VL], dmin[EQ_VL];
     uint8_t q[EQ_VL][256], sc[EQ_VL][256], m[EQ_VL][256];
+} mixed_codes;
+
+EQ_INLINE void encode_mixed(int blocks, float top, float most, const float *const *xs, const float *const *ws, int count,
+                            mixed_codes *codes) {
+    vf x[256], w[256];
+    mixed best;
     load_columns(xs, count, 256, x);
     load_weights(ws, count, 256, w);
-    best_mixed(x, w, 16, 3.0f, 15.0f, &best);
-    mixed_levels(x, 16, 3.0f, &best);
-    store_bytes(x, 256, 0.0f, q);
-    store_bytes(best.sc, 16, 0.0f, sc);
-    store_bytes(best.m, 16, 0.0f, m);
-    store_halves(best.d, d);
-    store_halves(best.dmin, dmin);
+    best_mixed(x, w, blocks, top, most, &best);
+    mixed_levels(x, blocks, top, &best);
+    store_bytes(x, 256, 0.0f, codes->q);
+    store_bytes(best.sc, blocks, 0.0f, codes->sc);
+    store_bytes(best.m, blocks, 0.0f, codes->m);
+    store_halves(best.d, codes->d);
+    store_halves(best.dmin, codes->dmin);
+}
+
+static void encode_q2_k(const float *const *xs, const float *const *ws, int count, uint8_t *const *out) {
+    mixed_codes c;
+    encode_mixed(16, 3.0f, 15.0f, xs, ws, count, &c);
     for (int l = 0; l < count; l++) {
-        for (int i = 0; i < 16; i++) out[l][i] = (uint8_t)(sc[l][i] | m[l][i] << 4);
-        put_pairs(q[l], out[l] + 16);
-        put16(out[l] + 80, d[l]);
-        put16(out[l] + 82, dmin[l]);
+        for (int i = 0; i < 16; i++) out[l][i] = (uint8_t)(c.sc[l][i] | c.m[l][i] << 4);
+        put_pairs(c.q[l], out[l] + 16);
+        put16(out[l] + 80, c.d[l]);
+        put16(out[l] + 82, c.dmin[l]);
     }
 }
 
 EQ_INLINE void encode_q45_k(const float *const *xs, const float *const *ws, int count, uint8_t *const *out, float top) {
-    vf x[256], w[256];
-    mixed best;
-    uint16_t d[EQ_VL], dmin[EQ_VL];
-    uint8_t q[EQ_VL][256], sc[EQ_VL][256], m[EQ_VL][256];
-    load_columns(xs, count, 256, x);
-    load_weights(ws, count, 256, w);
-    best_mixed(x, w, 8, top, 63.0f, &best);
-    mixed_levels(x, 8, top, &best);
-    store_bytes(x, 256, 0.0f, q);
-    store_bytes(best.sc, 8, 0.0f, sc);
-    store_bytes(best.m, 8, 0.0f, m);
-    store_halves(best.d, d);
-    store_halves(best.dmin, dmin);
+    mixed_codes c;
+    encode_mixed(8, top, 63.0f, xs, ws, count, &c);
     for (int l = 0; l < count; l++) {
-        put16(out[l], d[l]);
-        put16(out[l] + 2, dmin[l]);
-        put_scales_mins(sc[l], m[l], out[l] + 4);
-        if (top > 16) put_bit_rows(q[l], 4, out[l] + 16);
-        put_nibble_rows(q[l], out[l] + (top > 16 ? 48 : 16));
+        put16(out[l], c.d[l]);
+        put16(out[l] + 2, c.dmin[l]);
+        put_scales_mins(c.sc[l], c.m[l], out[l] + 4);
+        if (top > 16) put_bit_rows(c.q[l], 4, out[l] + 16);
+        put_nibble_rows(c.q[l], out[l] + (top > 16 ? 48 : 16));
     }
 }
 static void encode_q4_k(const float *const *x, const float *const *w, int count, uint8_t *const *out) {
@@ -305,11 +298,11 @@ EQ_INLINE void best_scaled(int levels, const vf *x, const vf *w, int blocks, flo
         s[b] = scan_scales(levels, x + b * n, w + b * n, n, end, first, step, steps, 1, 0).d;
         best->sc[b] = v_zero();
     }
-    for (int k = 0; k < SC_PLACES; k++) {
+    for (int k = 0; k < SCALED_PLACES; k++) {
         float near = (float)k * -low / 32.0f;
         start_scaled(levels, x, w, blocks, low, high, s, k % 2 ? high + 1 - near : low + near, best);
     }
-    refine_scaled(levels, x, w, blocks, low, high, SC_ROUNDS, best);
+    refine_scaled(levels, x, w, blocks, low, high, SCALED_ROUNDS, best);
     constant_fit same = fit_constant(x, w, -low, levels == LEVELS_IQ4 ? iq4_large : ends, 4);
     scaled at = {.d = v_sub(v_zero(), same.d), .error = same.error};
     for (int b = 0; b < blocks; b++) at.sc[b] = v_sub(v_zero(), same.sc);
@@ -321,72 +314,66 @@ static void scaled_levels(int levels, vf *x, int blocks, const scaled *best) {
     for (int b = 0; b < blocks; b++) choose_levels(levels, x + b * n, n, v_mul(best->d, best->sc[b]), x + b * n);
 }
 
-static void encode_q3_k(const float *const *xs, const float *const *ws, int count, uint8_t *const *out) {
-    vf x[256], w[256];
-    scaled best;
+/* What goes into a block with scales alone; offsets are added to levels and scales, of IQ4 levels are their numbers. */
+typedef struct {
     uint16_t d[EQ_VL];
     uint8_t q[EQ_VL][256], sc[EQ_VL][256];
+} scaled_codes;
+
+EQ_INLINE void encode_scaled(int levels, int blocks, float low, float high, float end, float first, float step, int steps,
+                             float q_offset, float sc_offset, const float *const *xs, const float *const *ws, int count,
+                             scaled_codes *codes) {
+    vf x[256], w[256];
+    scaled best;
     load_columns(xs, count, 256, x);
     load_weights(ws, count, 256, w);
-    best_scaled(LEVELS_3, x, w, 16, -32.0f, 31.0f, 4.0f, 2.0f, 0.25f, 19, &best);
-    scaled_levels(LEVELS_3, x, 16, &best);
-    store_bytes(x, 256, 4.0f, q);
-    store_bytes(best.sc, 16, 32.0f, sc);
-    store_halves(best.d, d);
+    best_scaled(levels, x, w, blocks, low, high, end, first, step, steps, &best);
+    scaled_levels(levels, x, blocks, &best);
+    if (levels == LEVELS_IQ4)
+        for (int i = 0; i < 256; i++) x[i] = iq4_code(x[i]);
+    store_bytes(x, 256, q_offset, codes->q);
+    store_bytes(best.sc, blocks, sc_offset, codes->sc);
+    store_halves(best.d, codes->d);
+}
+
+static void encode_q3_k(const float *const *xs, const float *const *ws, int count, uint8_t *const *out) {
+    scaled_codes c;
+    encode_scaled(LEVELS_3, 16, -32.0f, 31.0f, 4.0f, 2.0f, 0.25f, 19, 4.0f, 32.0f, xs, ws, count, &c);
     for (int l = 0; l < count; l++) {
         uint8_t *scales = out[l] + 96;
-        put_bit_rows(q[l], 2, out[l]);
-        put_pairs(q[l], out[l] + 32);
-        for (int i = 0; i < 8; i++) scales[i] = (uint8_t)((sc[l][i] & 15) | (sc[l][i + 8] & 15) << 4);
+        put_bit_rows(c.q[l], 2, out[l]);
+        put_pairs(c.q[l], out[l] + 32);
+        for (int i = 0; i < 8; i++) scales[i] = (uint8_t)((c.sc[l][i] & 15) | (c.sc[l][i + 8] & 15) << 4);
         for (int i = 0; i < 4; i++)
-            scales[8 + i] = (uint8_t)(sc[l][i] >> 4 | sc[l][i + 4] >> 4 << 2 | sc[l][i + 8] >> 4 << 4 | sc[l][i + 12] >> 4 << 6);
-        put16(out[l] + 108, d[l]);
+            scales[8 + i] = (uint8_t)(c.sc[l][i] >> 4 | c.sc[l][i + 4] >> 4 << 2 | c.sc[l][i + 8] >> 4 << 4 | c.sc[l][i + 12] >> 4 << 6);
+        put16(out[l] + 108, c.d[l]);
     }
 }
 
 static void encode_q6_k(const float *const *xs, const float *const *ws, int count, uint8_t *const *out) {
-    vf x[256], w[256];
-    scaled best;
-    uint16_t d[EQ_VL];
-    uint8_t q[EQ_VL][256], sc[EQ_VL][256];
-    load_columns(xs, count, 256, x);
-    load_weights(ws, count, 256, w);
-    best_scaled(LEVELS_6, x, w, 16, -128.0f, 127.0f, 32.0f, 26.0f, 0.5f, 20, &best);
-    scaled_levels(LEVELS_6, x, 16, &best);
-    store_bytes(x, 256, 32.0f, q);
-    store_bytes(best.sc, 16, 256.0f, sc);
-    store_halves(best.d, d);
+    scaled_codes c;
+    encode_scaled(LEVELS_6, 16, -128.0f, 127.0f, 32.0f, 26.0f, 0.5f, 20, 32.0f, 256.0f, xs, ws, count, &c);
     for (int l = 0; l < count; l++) {
         for (int half = 0; half < 2; half++) {
-            const uint8_t *p = q[l] + 128 * half;
+            const uint8_t *p = c.q[l] + 128 * half;
             uint8_t *low = out[l] + 64 * half, *high = out[l] + 128 + 32 * half;
             for (int i = 0; i < 64; i++) low[i] = (uint8_t)((p[i] & 15) | (p[i + 64] & 15) << 4);
             for (int i = 0; i < 32; i++) high[i] = (uint8_t)(p[i] >> 4 | p[i + 32] >> 4 << 2 | p[i + 64] >> 4 << 4 | p[i + 96] >> 4 << 6);
         }
-        memcpy(out[l] + 192, sc[l], 16);
-        put16(out[l] + 208, d[l]);
+        memcpy(out[l] + 192, c.sc[l], 16);
+        put16(out[l] + 208, c.d[l]);
     }
 }
 
 static void encode_iq4_xs(const float *const *xs, const float *const *ws, int count, uint8_t *const *out) {
-    vf x[256], w[256];
-    scaled best;
-    uint16_t d[EQ_VL];
-    uint8_t q[EQ_VL][256], sc[EQ_VL][256];
-    load_columns(xs, count, 256, x);
-    load_weights(ws, count, 256, w);
-    best_scaled(LEVELS_IQ4, x, w, 8, -32.0f, 31.0f, 127.0f, 80.0f, 4.0f, 21, &best);
-    scaled_levels(LEVELS_IQ4, x, 8, &best);
-    for (int i = 0; i < 256; i++) x[i] = iq4_code(x[i]);
-    store_bytes(x, 256, 0.0f, q);
-    store_bytes(best.sc, 8, 32.0f, sc);
-    store_halves(best.d, d);
+    scaled_codes c;
+    encode_scaled(LEVELS_IQ4, 8, -32.0f, 31.0f, 127.0f, 80.0f, 4.0f, 21, 0.0f, 32.0f, xs, ws, count, &c);
     for (int l = 0; l < count; l++) {
         int high = 0;
-        for (int b = 0; b < 8; b++) high |= sc[l][b] >> 4 << 2 * b;
-        put16(out[l], d[l]);
+        for (int b = 0; b < 8; b++) high |= c.sc[l][b] >> 4 << 2 * b;
+        put16(out[l], c.d[l]);
         put16(out[l] + 2, (uint16_t)high);
-        for (int b = 0; b < 4; b++) out[l][4 + b] = (uint8_t)((sc[l][2 * b] & 15) | (sc[l][2 * b + 1] & 15) << 4);
-        for (int b = 0; b < 8; b++) put_nibbles(q[l] + 32 * b, out[l] + 8 + 16 * b);
+        for (int b = 0; b < 4; b++) out[l][4 + b] = (uint8_t)((c.sc[l][2 * b] & 15) | (c.sc[l][2 * b + 1] & 15) << 4);
+        for (int b = 0; b < 8; b++) put_nibbles(c.q[l] + 32 * b, out[l] + 8 + 16 * b);
     }
 }

@@ -1,13 +1,7 @@
 /* TQ1_0 and TQ2_0: 256 weights of -1, 0 or 1 times one half. Layouts: edgeq/quants/ternary.py. */
 
 static void ternary_digits(const float *const *xs, const float *const *ws, int count, uint16_t *h, uint8_t (*q)[256]) {
-    vf x[256], w[256];
-    load_columns(xs, count, 256, x);
-    load_weights(ws, count, 256, w);
-    vf d = best_half(LEVELS_TERNARY, x, w, 256, 1.0f, 0.75f, 0.25f, 26, 0);
-    store_halves(d, h);
-    choose_levels(LEVELS_TERNARY, x, 256, d, x);
-    store_bytes(x, 256, 1.0f, q);
+    one_half(LEVELS_TERNARY, 256, 1.0f, 0.75f, 0.25f, 26, 0, 1.0f, xs, ws, count, h, q);
 }
 
 /* `digits` base-3 digits, `run` places apart, as the fraction of 256 from which they are read off by multiplying with 3. */

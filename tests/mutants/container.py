@@ -142,7 +142,7 @@ MUTANTS: list[Mutant] = [
     *of("writer", "copying.py", "writer", "split")(
         ("_metadata", "if k not in SPLIT_KEYS", "", "split keys of a joined model"),
         ("copy", "not whole or first.size > first.header.data_end", "True", "padding at the end"),
-        ("copy", "version=g.version", "version=3", "version of the copy"),
+        ("_writer", "version=g.version", "version=3", "version of the copy"),
     ),
     *of("writer", "copying.py", "split")(
         ("split_model", "if not dry_run", "if True", "a dry run that writes"),
