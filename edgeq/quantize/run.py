@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeq import gguf, machine
@@ -14,11 +15,11 @@ from edgeq.errors import GGUFError, UsageError, shown
 from edgeq.gguf import Value, Writer
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, make_plan, mix_named
-from edgeq.quantize.stream import Loss, matrices_of, pieces
+from edgeq.quantize.stream import Job, Loss, count, matrices_of, pieces
 from edgeq.record import Record
 
 if TYPE_CHECKING:
-    from edgeq.gguf import GGUFFile, Tensor
+    from edgeq.gguf import GGUFFile
     from edgeq.gguf.reader import StrPath
     from edgeq.quants.bits import F32
 
@@ -89,7 +90,7 @@ def quantize(
         missing = tuple(c.name for c in plan if c.changes and importance and weights[c.name] is None)
         if dry_run:
             with ThreadPoolExecutor(threads) as pool:
-                results = tuple(_tried(g.tensors[c.name], c, weights[c.name], pool, threads) for c in plan)
+                results = tuple(_tried(g, c, weights, pool, threads) for c in plan)
             return Report((), name, results, missing, requantized)
         metadata = _metadata(g, mix.file_type, importance, os.fsdecode(importance_file))
         writer = Writer(
@@ -166,27 +167,28 @@ def _written(
     """Writes tensor after tensor; those of an earlier run are only looked at again."""
     total, done = sum(c.source_bytes for c in plan), 0
     earlier = writer.done
+    made = pieces([_job(g, c, weights) for c in plan[earlier:] if c.changes], pool, threads)
     for i, c in enumerate(plan):
         tensor, w = g.tensors[c.name], weights[c.name]
         if progress:
             progress(done, total, c.name)
         if i < earlier:
-            yield _tried(tensor, c, w, pool, threads)
+            yield _tried(g, c, weights, pool, threads)
         elif not c.changes:
             writer.write(c.name, tensor.pieces())
             yield Result(c, False, Loss())
         else:
             squared = power = 0.0
 
-            def chunks(tensor: Tensor = tensor, c: Choice = c, w: F32 | None = w, at: int = done) -> Iterator[Any]:
+            def chunks(c: Choice = c, at: int = done) -> Iterator[Any]:
                 nonlocal squared, power
                 read = 0
-                for piece in pieces(tensor, c.target, w, pool, threads):
+                for piece in islice(made, count(c.shape)):
                     squared, power = squared + piece.loss.squared, power + piece.loss.power
                     yield piece.data
                     read += len(piece.data)
                     if progress:
-                        progress(at + read * tensor.format.row_bytes(c.shape[-1]), total, c.name)
+                        progress(at + read * c.source.row_bytes(c.shape[-1]), total, c.name)
 
             writer.write(c.name, chunks())
             yield Result(c, w is not None, Loss(squared, power))
@@ -195,11 +197,17 @@ def _written(
         progress(total, total, "")
 
 
-def _tried(tensor: Tensor, c: Choice, w: F32 | None, pool: ThreadPoolExecutor, threads: int) -> Result:
+def _job(g: GGUFFile, c: Choice, weights: Mapping[str, F32 | None]) -> Job:
+    return Job(g.tensors[c.name], c.target, weights[c.name])
+
+
+def _tried(
+    g: GGUFFile, c: Choice, weights: Mapping[str, F32 | None], pool: ThreadPoolExecutor, threads: int
+) -> Result:
     """The loss of a tensor from its first rows alone; nothing is written."""
     if not c.changes:
         return Result(c, False, Loss())
-    found = pieces(tensor, c.target, w, pool, threads)
+    found = pieces([_job(g, c, weights)], pool, threads)
     first = next(found)
     found.close()  # type: ignore[attr-defined]
-    return Result(c, w is not None, first.loss)
+    return Result(c, weights[c.name] is not None, first.loss)

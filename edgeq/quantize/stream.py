@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -40,30 +40,42 @@ class Piece(Record):
     loss: Loss
 
 
-def pieces(
-    tensor: Tensor, target: Format, importance: F32 | None, pool: ThreadPoolExecutor, threads: int
-) -> Iterator[Piece]:
-    """The tensor's rows in the target format, in order. importance: [matrices, columns] or None.
+class Job(Record):
+    """A tensor to encode. importance: [matrices, columns] or None."""
+
+    tensor: Tensor
+    target: Format
+    importance: F32 | None
+
+
+def pieces(jobs: Iterable[Job], pool: ThreadPoolExecutor, threads: int) -> Iterator[Piece]:
+    """The rows of all tensors in their new formats, in order; work goes on across the end of a tensor.
 
     FormatError naming the tensor and the place for numbers that are not finite or too large for the format.
     """
     waiting: deque[Future[Piece]] = deque()
-    for first, rows, matrix in _runs(tensor):
+    for job in jobs:
+        tensor = job.tensor
         size = tensor.format.row_bytes(tensor.shape[-1])
-        data = np.frombuffer(tensor.read(first * size, rows * size), np.uint8).reshape(rows, size)
-        w = None if importance is None else importance[matrix]
-        waiting.append(pool.submit(_convert, tensor, data, first, target, w))
-        if len(waiting) >= _AHEAD * threads:
-            yield waiting.popleft().result()
+        for first, rows, matrix in _runs(tensor.shape):
+            data = np.frombuffer(tensor.read(first * size, rows * size), np.uint8).reshape(rows, size)
+            waiting.append(pool.submit(_convert, job, data, first, matrix))
+            if len(waiting) >= _AHEAD * threads:
+                yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _runs(tensor: Tensor) -> Iterator[tuple[int, int, int]]:
+def count(shape: tuple[int, ...]) -> int:
+    """How many pieces a tensor of this shape comes in."""
+    return sum(1 for _ in _runs(shape))
+
+
+def _runs(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
     """(first row, rows, matrix) of each piece; none crosses from one matrix of a stack to the next."""
-    columns, per_matrix = tensor.shape[-1], tensor.shape[-2] if len(tensor.shape) > 1 else 1
+    columns, per_matrix = shape[-1], shape[-2] if len(shape) > 1 else 1
     step = max(1, _WEIGHTS // max(1, columns))
-    for matrix in range(matrices_of(tensor.shape)):
+    for matrix in range(matrices_of(shape)):
         for row in range(0, per_matrix, step):
             yield matrix * per_matrix + row, min(step, per_matrix - row), matrix
 
@@ -73,15 +85,21 @@ def matrices_of(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape[:-2], dtype=np.int64)) if len(shape) > 2 else 1
 
 
-def _convert(tensor: Tensor, data: U8, first: int, target: Format, importance: F32 | None) -> Piece:
-    x = floats(data, tensor.format)
+def _convert(job: Job, data: U8, first: int, matrix: int) -> Piece:
+    x = floats(data, job.tensor.format)
+    w = None if job.importance is None else job.importance[matrix]
     try:
-        out = quants.quantize(x, target, importance, threads=1)
+        out = quants.quantize(x, job.target, w, threads=1)
     except FormatError as e:
-        raise FormatError(f"tensor {shown(tensor.name)}, rows from {first} on: {e}") from None
-    some = slice(0, None, _SAMPLE)
-    lost = quants.error_report(x[some], out[some], target, importance)
-    return Piece(out, Loss(lost.squared, lost.power))
+        raise FormatError(f"tensor {shown(job.tensor.name)}, rows from {first} on: {e}") from None
+    return Piece(out, _loss(x[::_SAMPLE], out[::_SAMPLE], job.target, w))
+
+
+def _loss(x: F32, data: U8, fmt: Format, importance: F32 | None) -> Loss:
+    exact = x.astype(np.float64)
+    error = floats(np.ascontiguousarray(data), fmt) - exact
+    w = np.ones(x.shape[-1]) if importance is None else importance
+    return Loss(float((error * error).sum(axis=0) @ w), float((exact * exact).sum(axis=0) @ w))
 
 
 def floats(data: U8, fmt: Format) -> F32:
