@@ -6,7 +6,6 @@ as the cache of the hub is made of them. Knows no architecture."""
 from __future__ import annotations
 
 import json
-import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -84,11 +83,9 @@ class Checkpoint:
         return list(self._read)
 
     def release(self) -> None:
-        """Takes what was read of the weights out of this process's memory; it stays in the system's cache."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            for mapping in {id(t.data.obj): t.data.obj for t in (self._tensors or {}).values()}.values():
-                if isinstance(mapping, mmap.mmap):
-                    mapping.madvise(mmap.MADV_DONTNEED)
+        """Forgets the weights that were read and kept."""
+        for file in {id(t.file): t.file for t in (self._tensors or {}).values()}.values():
+            file.release()
 
     def check_unchanged(self) -> None:
         """Raises FormatError if a file of weights was changed since it was opened."""
@@ -145,7 +142,7 @@ class Checkpoint:
             for tensor in read(path):
                 if tensor.name in found:
                     raise FormatError(
-                        f"tensor {shown(tensor.name)} is in {shown(found[tensor.name].path)} and in {shown(path)}"
+                        f"tensor {shown(tensor.name)} is in {shown(found[tensor.name].file.path)} and in {shown(path)}"
                     )
                 if wanted is not None and wanted.get(tensor.name) != path.name:
                     raise FormatError(f"{shown(path)}: tensor {shown(tensor.name)} is not there by {INDEX}")

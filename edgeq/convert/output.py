@@ -58,6 +58,7 @@ def write(
         for item in items:
             sums = _Sums() if item.quantized else None
             file.write(item.name, _streamed(chunks(item, sums), item, checkpoint, told))
+            checkpoint.release()
             if sums is not None:
                 errors[item.name] = sums.error()
     return errors
@@ -115,9 +116,8 @@ def _streamed(
 ) -> Iterator[NDArray[np.uint8]]:
     for part in parts:
         yield part
-        checkpoint.release()
         told(item, part.nbytes)
-        checkpoint.check_unchanged()  # before more is read: pages beyond the end of a mapped file end the process
+        checkpoint.check_unchanged()
 
 
 class _Sums:

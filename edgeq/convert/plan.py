@@ -86,6 +86,7 @@ def plan(checkpoint: Checkpoint, family: Family, h: Hparams, kind: str = "auto")
         if source.shape != shape:
             raise ModelError(f"tensor {shown(slot.source)}: shape {list(source.shape)}, expected {list(shape)}")
         items.append(_item(slot, source, shape, h, wanted.name if wanted else None))
+        checkpoint.release()
     if unknown := sources.keys() - empty:
         some = ", ".join(sorted(unknown)[:5])
         raise ModelError(

@@ -1,10 +1,11 @@
-"""Safetensors files, read strictly: 8 bytes of length, a JSON header, and the tensors' bytes, mapped.
+"""Safetensors files, read strictly: 8 bytes of length, a JSON header, and the tensors' bytes.
 
 A reader of our own and not the `safetensors` package, for three reasons: for NumPy the package has no BF16 and no
-FP8, which is what checkpoints hold; it gives no view of part of a tensor in its own bytes, which is what keeps
-memory bounded; and its messages name neither file nor tensor. The format is small enough to check whole before
-any weight is looked at: the header's length against the file, every name once, every dtype known, every shape of
-whole numbers whose bytes are what the offsets say, and data without gap, overlap or rest, as the format demands.
+FP8, which is what checkpoints hold; it maps the file, so that one that is cut meanwhile ends the process, where reading
+rows of it raises an error and keeps memory bounded too; and its messages name neither file nor tensor. The format is
+small enough to check whole before any weight is looked at: the header's length against the file, every name once,
+every dtype known, every shape of whole numbers whose bytes are what the offsets say, and data without gap, overlap or
+rest, as the format demands.
 
 Source: the format's description in the README of github.com/huggingface/safetensors.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ from edgeq.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package
 MAX_TENSORS = 1 << 20
@@ -38,28 +39,66 @@ DTYPES: dict[str, tuple[int, str]] = {
 """Bytes of an element, and the NumPy type that its bytes are seen as: BF16 and FP8 as whole numbers."""
 
 
+class File:
+    """A file of weights. It is opened for each read: hundreds of shards need no descriptors."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self._whole: dict[tuple[int, int], np.ndarray] = {}
+
+    def read(self, at: int, n: int) -> np.ndarray:
+        """Bytes [at, at + n), uint8 [n]. FormatError if they are not there any more, or the device fails."""
+        import numpy as np
+
+        try:
+            out = np.fromfile(self.path, np.uint8, n, offset=at)
+        except OSError as error:
+            raise FormatError(f"{shown(self.path)}: cannot be read: {shown(error.strerror or error)}") from None
+        if len(out) < n:
+            raise FormatError(f"{shown(self.path)}: became shorter while it was read; start again")
+        return out
+
+    def whole(self, at: int, n: int) -> np.ndarray:
+        """The same, kept until `release`."""
+        if (at, n) not in self._whole:
+            self._whole[at, n] = self.read(at, n)
+            self._whole[at, n].flags.writeable = False
+        return self._whole[at, n]
+
+    def release(self) -> None:
+        """Forgets what `whole` keeps."""
+        self._whole.clear()
+
+
 class Tensor(Record):
-    """One tensor of a file: `data` are its bytes in the mapping, `path` the file it is in."""
+    """One tensor of a file, whose bytes begin at `at`."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    data: memoryview
-    path: str
+    file: File
+    at: int
 
     @property
     def nbytes(self) -> int:
-        return len(self.data)
+        return math.prod(self.shape) * DTYPES[self.dtype][0]
 
     def array(self) -> np.ndarray:
-        """A read-only view of `shape`; the NumPy type is that of DTYPES."""
-        import numpy as np
+        """All of it, read-only, kept until the file is told to `release`; the NumPy type is that of DTYPES."""
+        return self.file.whole(self.at, self.nbytes).view(DTYPES[self.dtype][1]).reshape(self.shape)
 
-        return np.frombuffer(self.data, DTYPES[self.dtype][1]).reshape(self.shape)
+    def rows(self, rows: NDArray[np.intp]) -> np.ndarray:
+        """These entries of the first axis. What lies between the first and the last of them is read."""
+        if not len(rows):
+            return self.file.read(self.at, 0).view(DTYPES[self.dtype][1]).reshape(0, *self.shape[1:])
+        first, end = int(rows.min()), int(rows.max()) + 1
+        size = self.nbytes // self.shape[0]
+        data = self.file.read(self.at + first * size, (end - first) * size).view(DTYPES[self.dtype][1])
+        return data.reshape(end - first, *self.shape[1:])[rows - first]
 
 
 def read(path: str | Path) -> list[Tensor]:
-    """Every tensor of a file, in the order of its bytes, as views of the mapped file.
+    """Every tensor of a file, in the order of its bytes; the bytes themselves are read when they are asked for.
 
     Raises FormatError naming the file, and the tensor where it is one tensor's fault; OSError if it cannot be read.
     """
@@ -76,14 +115,11 @@ def read(path: str | Path) -> list[Tensor]:
                 "It is no safetensors file, or not all of it is here; fetch it again"
             )
         header = _header(file.read(length), where)
-        entries = list(_entries(header, where))
-        data = size - 8 - length
-        _check_layout(entries, data, where)
-        if not data:
-            whole = memoryview(b"")
-        else:
-            whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[8 + length :]
-    return [Tensor(name, dtype, shape, whole[a:b], str(path)) for name, dtype, shape, a, b in entries]
+    entries = list(_entries(header, where))
+    start = 8 + length
+    _check_layout(entries, size - start, where)
+    source = File(path)
+    return [Tensor(name, dtype, shape, source, start + a) for name, dtype, shape, a, _ in entries]
 
 
 Entry = tuple[str, str, tuple[int, ...], int, int]  # name, dtype, shape, first byte, end

@@ -50,10 +50,10 @@ class Plain:
                 "the checkpoint is quantized in a way that its config.json does not name"
             )
         self.name, self.kind, self.shape, self.nbytes = tensor.name, tensor.dtype, tensor.shape, tensor.nbytes
-        self._array = tensor.array()
+        self._tensor = tensor
 
     def floats(self, rows: Rows) -> Floats:
-        return decode(self._array[rows], self.kind)
+        return decode(self._tensor.rows(rows), self.kind)
 
 
 class Integers:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.convert.safetensors import Tensor
+from edgeq.convert.safetensors import File, Tensor
 
 Array = np.ndarray[Any, Any]
 Entries = dict[str, tuple[str, Array]]
@@ -21,7 +21,18 @@ def entry(array: Array, dtype: str = "") -> tuple[str, Array]:
 
 def tensors(entries: Entries) -> dict[str, Tensor]:
     """As a checkpoint's reader gives them."""
-    return {n: Tensor(n, d, a.shape, memoryview(a.tobytes()), "test") for n, (d, a) in entries.items()}
+    return {n: Tensor(n, d, a.shape, Held(a), 0) for n, (d, a) in entries.items()}
+
+
+class Held(File):
+    """A file that is an array."""
+
+    def __init__(self, array: Array) -> None:
+        super().__init__("test")
+        self.data = np.frombuffer(array.tobytes(), np.uint8)
+
+    def read(self, at: int, n: int) -> Array:
+        return self.data[at : at + n].copy()
 
 
 def put_bits(words: list[int], first: int, bits: int, value: int) -> None:

@@ -229,7 +229,7 @@ def test_a_file_that_changes_meanwhile(source: Path) -> None:
 
 @pytest.mark.parametrize("at", [1, 3, 12])
 def test_a_file_that_is_cut_off_meanwhile_does_not_end_the_process(source: Path, at: int) -> None:
-    """Pages behind the end of a mapped file are a bus error: run apart from this process."""
+    """As it would where files are mapped: run apart from this process."""
     code = (
         "import os, sys; from edgeq import convert; n = 0\n"
         "def told(item, nbytes):\n"

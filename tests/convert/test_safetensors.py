@@ -50,6 +50,30 @@ def test_tensors_come_as_they_were_written(tmp_path: Path) -> None:
         found["f"].array()[0] = 1
 
 
+def test_rows_in_any_order_are_those_of_the_whole(tmp_path: Path) -> None:
+    numbers = np.arange(24, dtype="<i2").reshape(6, 2, 2)
+    write_safetensors(tmp_path / "x.safetensors", {"a": ("I16", numbers[:1]), "b": ("I16", numbers)})
+    (b,) = (t for t in safetensors.read(tmp_path / "x.safetensors") if t.name == "b")
+    for rows in ([0, 1, 2, 3, 4, 5], [4, 2, 3], [5, 5, 0], [3], []):
+        found = b.rows(np.array(rows, np.intp))
+        assert found.dtype == np.int16 and np.array_equal(found, numbers[np.array(rows, np.intp)])
+
+
+def test_a_file_that_is_cut_off_before_its_rows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_safetensors(path, {"a": ("U8", np.zeros((4, 1 << 16), np.uint8))})
+    (a,) = safetensors.read(path)
+    with path.open("r+b") as file:
+        file.truncate(1 << 17)
+    assert not a.rows(np.array([0])).any()
+    for read in (lambda: a.rows(np.array([3])), a.array):
+        with pytest.raises(FormatError, match=r"x\.safetensors: became shorter while it was read"):
+            read()
+    path.unlink()
+    with pytest.raises(FormatError, match=r"x\.safetensors: cannot be read: No such file"):
+        a.array()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -42,21 +42,21 @@ class AWQ(Integers):
         nbytes = qweight.nbytes + qzeros.nbytes + scales.nbytes
         groups = even_groups(columns, size)
         super().__init__(f"{base}.weight", "AWQ 4 bit", (out, columns), nbytes, 0, 15, groups)
-        self._qweight, self._qzeros = qweight.array().view(np.uint32), qzeros.array().view(np.uint32)
-        self._scales, self._dtype = scales.array(), scales.dtype
+        self._qweight, self._qzeros, self._scales = qweight, qzeros, scales
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
         return _nibbles(self._qweight, rows)
 
     def scales(self, rows: Rows) -> Floats:
-        out: Floats = decode(self._scales[:, rows], self._dtype).T
+        out: Floats = decode(self._scales.array()[:, rows], self._scales.dtype).T
         return out
 
     def zeros(self, rows: Rows) -> NDArray[np.int16]:
         return _nibbles(self._qzeros, rows)
 
 
-def _nibbles(words: NDArray[np.uint32], rows: Rows) -> NDArray[np.int16]:
+def _nibbles(packed: Tensor, rows: Rows) -> NDArray[np.int16]:
     """Outputs `rows` of words [n, out/8], as [len(rows), n]."""
+    words = packed.array().view(np.uint32)
     out: NDArray[np.int16] = (words[:, rows // 8] >> SHIFT[rows % 8] & 15).T.astype(np.int16)
     return out

@@ -56,8 +56,8 @@ class FourBit:
         absmax = take(tensors, f"{name}.absmax", ("F32", "U8"), (blocks,))
         table = take(tensors, f"{name}.quant_map", ("F32",), (16,))
         parts = [packed, absmax, table]
-        self._packed, self._table = packed.array().reshape(-1), table.array()
-        self._absmax, self._nested = absmax.array(), None
+        self._packed, self._table, self._absmax = packed, table.array(), absmax
+        self._nested: tuple[Tensor, Tensor, int, np.float32] | None = None
         if absmax.dtype == "U8":
             size = _number(state, "nested_blocksize", name)
             offset = state.get("nested_offset")
@@ -66,23 +66,24 @@ class FourBit:
             outer = take(tensors, f"{name}.nested_absmax", ("F32",), (-(-blocks // size),))
             levels = take(tensors, f"{name}.nested_quant_map", ("F32",), (256,))
             parts += [outer, levels]
-            self._nested = (levels.array(), outer.array(), size, np.float32(offset))
+            self._nested = levels, outer, size, np.float32(offset)
         self.nbytes = sum(p.nbytes for p in parts)
 
     def floats(self, rows: Rows) -> Floats:
         columns = math.prod(self.shape[1:])
         place = rows[:, None] * columns + np.arange(columns)
         shift = np.where(place & 1, 0, 4).astype(np.uint8)
-        codes = self._packed[place >> 1] >> shift & 15
+        codes = self._packed.array().reshape(-1)[place >> 1] >> shift & 15
         out: Floats = self._table[codes] * self._scales()[place // self._block]
         return out
 
     def _scales(self) -> Floats:
         """The absmax of every block."""
+        absmax = self._absmax.array()
         if self._nested is None:
-            return self._absmax
+            return absmax
         levels, outer, size, offset = self._nested
-        out: Floats = levels[self._absmax] * outer[np.arange(len(self._absmax)) // size] + offset
+        out: Floats = levels.array()[absmax] * outer.array()[np.arange(len(absmax)) // size] + offset
         return out
 
 
@@ -97,10 +98,10 @@ class Int8(Integers):
             weight.name, "bitsandbytes INT8", (rows, columns), weight.nbytes + scb.nbytes, -128, 127,
             even_groups(columns, -1),
         )  # fmt: skip
-        self._weight, self._scale = weight.array(), scb.array() / np.float32(127)
+        self._weight, self._scale = weight, scb.array() / np.float32(127)
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
-        return self._weight[rows].astype(np.int16)
+        return self._weight.rows(rows).astype(np.int16)
 
     def scales(self, rows: Rows) -> Floats:
         out: Floats = self._scale[rows, None]
@@ -112,7 +113,7 @@ class Int8(Integers):
 
 def _state(tensor: Tensor) -> dict[str, Any]:
     try:
-        found = json.loads(bytes(tensor.data))
+        found = json.loads(tensor.array().tobytes())
     except (ValueError, RecursionError) as error:
         raise ModelError(f"tensor {shown(tensor.name)}: no JSON: {shown(error, 120)}") from None
     if not isinstance(found, dict):

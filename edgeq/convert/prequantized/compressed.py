@@ -99,16 +99,16 @@ class Scaled(Integers):
     ) -> None:  # fmt: skip
         low, high = (0, (1 << bits) - 1) if bits else (-128, 127)
         super().__init__(name, kind, shape, data.nbytes + scale.nbytes, low, high, groups)
-        self._data, self._bits, self._zeros = data.array(), bits, zeros
-        self._scales, self._dtype = np.broadcast_to(scale.array().reshape(-1, zeros.shape[1]), zeros.shape), scale.dtype
+        self._data, self._bits, self._zeros, self._scale = data, bits, zeros, scale
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
         if not self._bits:
-            return self._data[rows].astype(np.int16)
-        return unpack(self._data[rows], self._bits, self.shape[1]).astype(np.int16)
+            return self._data.rows(rows).astype(np.int16)
+        return unpack(self._data.rows(rows), self._bits, self.shape[1]).astype(np.int16)
 
     def scales(self, rows: Rows) -> Floats:
-        return decode(self._scales[rows], self._dtype)
+        scales = self._scale.array().reshape(-1, self._zeros.shape[1])
+        return decode(np.broadcast_to(scales, self._zeros.shape)[rows], self._scale.dtype)
 
     def zeros(self, rows: Rows) -> NDArray[np.int16]:
         return self._zeros[rows]

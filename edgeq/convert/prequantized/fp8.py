@@ -55,7 +55,7 @@ class FP8:
         self.name, self.shape = weight.name, weight.shape
         self.kind = f"{weight.dtype}, {'a scale per block' if block else 'scaled'}"
         self.nbytes = weight.nbytes + scale.nbytes
-        self._weight, self._dtype = weight.array(), weight.dtype
+        self._weight = weight
         values = decode(scale.array(), scale.dtype)
         if block is None:
             if values.size not in (1, rows):
@@ -71,5 +71,5 @@ class FP8:
 
     def floats(self, rows: Rows) -> Floats:
         scale = self._scale[rows // self._rows][:, self._columns]
-        out: Floats = decode(self._weight[rows], self._dtype) * scale
+        out: Floats = decode(self._weight.rows(rows), self._weight.dtype) * scale
         return out

@@ -59,16 +59,15 @@ class GPTQ(Integers):
         nbytes = sum(p.nbytes for p in parts)
         super().__init__(f"{base}.weight", f"GPTQ {bits} bit", (out, columns), nbytes, 0, top, groups)
         self._bits, self._less_one = bits, less_one
-        self._qweight, self._qzeros = qweight.array(), qzeros.array()
-        self._scales, self._dtype = scales.array(), scales.dtype
+        self._qweight, self._qzeros, self._scales = qweight, qzeros, scales
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
-        return unpack(self._qweight[:, rows].T, self._bits, self.shape[1]).astype(np.int16)
+        return unpack(self._qweight.array()[:, rows].T, self._bits, self.shape[1]).astype(np.int16)
 
     def scales(self, rows: Rows) -> Floats:
-        out: Floats = decode(self._scales[:, rows], self._dtype).T
+        out: Floats = decode(self._scales.array()[:, rows], self._scales.dtype).T
         return out
 
     def zeros(self, rows: Rows) -> NDArray[np.int16]:
-        zeros: NDArray[np.int16] = unpack(self._qzeros, self._bits, self.shape[0])[:, rows].T.astype(np.int16)
+        zeros: NDArray[np.int16] = unpack(self._qzeros.array(), self._bits, self.shape[0])[:, rows].T.astype(np.int16)
         return (zeros + 1) & self.high if self._less_one else zeros
