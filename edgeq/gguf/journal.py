@@ -47,8 +47,11 @@ class Journal:
             return
         try:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{shown(self._target)}: another run is writing it; wait until that has ended") from None
+            there = os.stat(self.path).st_ino == os.fstat(self._file.fileno()).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            there = False
+        if not there:  # or the other run has just ended and taken the journal away
+            raise UsageError(f"{shown(self._target)}: another run is writing it; wait until that has ended")
 
     def settle(self, n: int) -> None:
         """The first `n` of the digests hold; tensors are added from here on."""
@@ -75,9 +78,11 @@ class Journal:
 
     def remove(self) -> None:
         """The work is done."""
-        self.close()
+        if os.name == "nt":  # which does not remove open files
+            self.close()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
+        self.close()
 
     def _error(self, e: Exception) -> GGUFError:
         return GGUFError(f"{shown(self.path)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}")

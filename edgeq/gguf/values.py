@@ -16,7 +16,9 @@ from edgeq.gguf.types import CODES, TYPE_IDS, element_type
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}|0x[0-9a-fA-F]{1,16}", re.ASCII)
 _JSON_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,29})", re.ASCII)
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _JSON_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_NO_NUMBERS = ("nan", "inf", "infinity")  # with a sign or without
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _ALIASES = {"str": "string", "int": "i32", "float": "f32", "double": "f64", "float32": "f32", "float64": "f64"} | {
     f"{'u' if sign else ''}int{bits}": f"{'u' if sign else 'i'}{bits}" for sign in (0, 1) for bits in (8, 16, 32, 64)
@@ -75,7 +77,9 @@ def _guess(key: str, text: str) -> Value:
 
 def _list(text: str, what: str) -> list[Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_float=lambda word: _finite(word, what))
+    except UsageError:
+        raise
     except (ValueError, RecursionError) as e:
         raise UsageError(f"{what}: expected a JSON list, found {shown(text, 60)!r}: {shown(e, 80)}") from None
     if not isinstance(found, list):
@@ -89,13 +93,18 @@ def _scalar(text: str, kind: str, what: str) -> Any:
         return _BOOLS[word.lower()]
     if kind[0] in "ui" and _WHOLE.fullmatch(word):
         return int(word, 16 if word.startswith("0x") else 10)
-    if kind[0] == "f":
-        try:
-            return float(word)
-        except ValueError:
-            pass
+    if kind[0] == "f" and (_FLOAT.fullmatch(word) or word.lower().lstrip("+-") in _NO_NUMBERS):
+        return _finite(word, what)
     expected = {"b": "true or false", "f": "a number"}.get(kind[0], "a whole number")
     raise UsageError(f"{what}: expected {expected} for its type {kind}, found {shown(text, 60)!r}")
+
+
+def _finite(word: str, what: str) -> float:
+    """The number, which digits make no infinity of."""
+    value = float(word)
+    if math.isinf(value) and word[-1] in "0123456789.":
+        raise UsageError(f"{what}: {shown(word, 40)} is too large for a float of 64 bits; infinity is written inf")
+    return value
 
 
 def _element(value: Any, kind: str, what: str) -> Any:

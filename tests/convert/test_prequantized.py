@@ -65,6 +65,16 @@ def test_bitsandbytes_4_bits(nested: bool) -> None:
     np.testing.assert_allclose(found, wanted, rtol=3e-7)
 
 
+@pytest.mark.parametrize("stored", ["F16", "BF16", "F32"])
+def test_four_bits_in_words_of_another_type(stored: str) -> None:
+    """With bnb_4bit_quant_storage, as FSDP needs it."""
+    entries, wanted = packers.four_bit("x.weight", ROWS, COLUMNS, False)
+    dtype = {"F16": "<f2", "BF16": "<u2", "F32": "<f4"}[stored]
+    entries["x.weight"] = packers.entry(entries["x.weight"][1].reshape(-1).view(dtype)[:, None], stored)
+    raw = packers.tensors(entries)
+    np.testing.assert_allclose(all_values(one(bnb.sources({}, raw), raw)), wanted, rtol=3e-7)
+
+
 def test_bitsandbytes_int8() -> None:
     draw = np.random.RandomState(0)
     codes = draw.randint(-127, 128, (ROWS, COLUMNS)).astype(np.int8)

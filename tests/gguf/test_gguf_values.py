@@ -47,6 +47,9 @@ from edgeq.gguf.values import from_text, plain, type_name
         ("FALSE", "bool", Value("bool", False)),
         ("1", "bool", Value("bool", True)),
         ("inf", "f64", Value("f64", math.inf)),
+        ("-Infinity", "f32", Value("f32", -math.inf)),
+        ("+.5e1", "f32", Value("f32", 5.0)),
+        ("[1e999]", None, Value("string", "[1e999]")),
         ("3", "float", Value("f32", 3.0)),
         ("[]", "array[string]", Value("array[string]", [])),
         (" [1]", "u8", Value("array[u8]", [1])),
@@ -68,7 +71,9 @@ def test_texts(text: str, type: str | None, value: Value) -> None:
         ("[1]", "array[string]", "list of string"), ("1", "u9", "unknown"), ("1", "array", "unknown"),
         ("1", "array[array]", "unknown"), ("1", "array[array[u8]]", "unknown"), ("\udcff", None, "not UTF-8"),
         ("[]", None, "cannot infer"), ("[[1]]", None, "no arrays"), ("[null]", None, "NoneType"),
-        ("9" * 29, None, "fit no GGUF type"),
+        ("9" * 29, None, "fit no GGUF type"), ("1_0", "f32", "expected a number"), ("0x1p3", "f64", "a number"),
+        ("1e999", "f64", "too large for a float"), ("[1, -1e999]", "f32", "too large for a float"),
+        ("9" * 400, "f64", "too large for a float"), ("١", "f32", "expected a number"),
     ],
 )  # fmt: skip
 def test_texts_that_are_no_value(text: str, type: str | None, words: str) -> None:

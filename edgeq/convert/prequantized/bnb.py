@@ -1,10 +1,11 @@
 """bitsandbytes (Dettmers et al. 2022, 2023): NF4 and FP4 with or without double quantization, and INT8.
 
-4 bits: `X.weight` uint8, two codes to a byte, the first in the high nibble, the matrix read row by row; `.absmax`
-float32, or uint8 where it is quantized again; `.quant_map` float32 [16], the value of each code;
-`.quant_state.bitsandbytes__nf4` (or fp4), JSON in bytes, with shape and block size. A value is quant_map[code] times
-the absmax of its block. An absmax of 8 bits stands for nested_quant_map[it] · nested_absmax[block of it] +
-nested_offset. INT8: `X.weight` int8, `X.SCB` float32 [rows], the largest size of each row, which 127 stands for.
+4 bits: `X.weight` uint8 (or the same bytes as words of another type), two codes to a byte, the first in the high
+nibble, the matrix read row by row; `.absmax` float32, or uint8 where it is quantized again; `.quant_map` float32 [16],
+the value of each code; `.quant_state.bitsandbytes__nf4` (or fp4), JSON in bytes, with shape and block size. A value is
+quant_map[code] times the absmax of its block. An absmax of 8 bits stands for nested_quant_map[it] · nested_absmax[block
+of it] + nested_offset. INT8: `X.weight` int8, `X.SCB` float32 [rows], the largest size of each row, which 127 stands
+for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from edgeq.convert.source import Floats, Integers, Rows, Source, even_groups
 from edgeq.errors import ModelError, shown
 
 KINDS = ("nf4", "fp4")
+STORED = ("U8", "I8", "F16", "BF16", "F32", "F64")  # of quant_storage: the same bytes, in words of a type
 
 
 def sources(settings: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Source]:
@@ -46,7 +48,7 @@ class FourBit:
         self.shape: tuple[int, ...] = _shape(state, name)
         self._block = _number(state, "blocksize", name)
         count = math.prod(self.shape)
-        packed = take(tensors, name, ("U8",))
+        packed = take(tensors, name, STORED)
         if packed.nbytes != -(-count // 2):
             raise ModelError(
                 f"tensor {shown(name)}: {packed.nbytes} bytes; its quant_state has shape {list(self.shape)}, "
@@ -73,7 +75,7 @@ class FourBit:
         columns = math.prod(self.shape[1:])
         place = rows[:, None] * columns + np.arange(columns)
         shift = np.where(place & 1, 0, 4).astype(np.uint8)
-        codes = self._packed.array().reshape(-1)[place >> 1] >> shift & 15
+        codes = self._packed.array().reshape(-1).view(np.uint8)[place >> 1] >> shift & 15
         out: Floats = self._table[codes] * self._scales()[place // self._block]
         return out
 
