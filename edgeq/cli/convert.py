@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgeq import convert
+from edgeq.cli.quantize import importances
 from edgeq.cli.show import size
 from edgeq.cli.terminal import Out, say
 from edgeq.errors import UsageError, shown
@@ -25,6 +26,7 @@ from edgeq.lora.peft import is_folder as is_adapter
     "--type", "kind", default="auto", metavar="TYPE",
     help="f32, f16, bf16, q8_0 for all matrices, or a mix of edgeq quantize; auto (the default) keeps what there is.",
 )  # fmt: skip
+@click.option("--imatrix", metavar="FILE", help="Importance matrix for a mix, as edgeq imatrix or llama.cpp writes it.")
 @click.option("--base", metavar="MODEL", help="Of an adapter: its model, a GGUF file or a checkpoint's folder.")
 @click.option("--name", help="Name of the model, in place of the folder's.")
 @click.option("--context", type=click.IntRange(1, 2**31 - 1), help="Context length, in place of the checkpoint's.")
@@ -34,22 +36,25 @@ from edgeq.lora.peft import is_folder as is_adapter
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
-    folder: str, target: str | None, kind: str, base: str | None, name: str | None, context: int | None,
-    vocab_only: bool, dry_run: bool, overwrite: bool, as_json: bool, quiet: bool,
+    folder: str, target: str | None, kind: str, imatrix: str | None, base: str | None, name: str | None,
+    context: int | None, vocab_only: bool, dry_run: bool, overwrite: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Convert the checkpoint in DIR (config.json, safetensors, tokenizer files) to the GGUF file OUT.
 
     DIR can be a LoRA adapter as PEFT saves it (adapter_config.json, adapter_model.safetensors), with --base."""
     if is_adapter(folder):
-        if name or context or vocab_only or dry_run:
-            raise UsageError("--name, --context, --vocab-only and --dry-run go with models, not with adapters")
+        if name or context or vocab_only or dry_run or imatrix:
+            raise UsageError("--name, --context, --vocab-only, --dry-run, --imatrix go with models, not with adapters")
         _adapter(folder, target, kind, base, overwrite, as_json)
         return
     if base is not None:
         raise UsageError(f"--base: {shown(folder)} is no PEFT adapter (adapter_config.json); a model has no base")
     if target is None and not dry_run:
         raise UsageError("OUT is missing: the GGUF file to write; or --dry-run, to see what would be written")
-    report = convert.prepare(folder, target or "", kind, name=name, context=context, vocab_only=vocab_only)
+    report = convert.prepare(
+        folder, target or "", kind, importance=importances(imatrix), importance_file=imatrix or "", name=name,
+        context=context, vocab_only=vocab_only,
+    )  # fmt: skip
     if not dry_run:
         report = report.replace(errors=_written(report, overwrite, quiet or as_json))
     facts = as_facts(report, dry_run)

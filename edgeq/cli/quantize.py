@@ -49,7 +49,7 @@ def command(
     progress = _Progress(quiet or as_json or dry_run)
     try:
         report = quantize(
-            source, target, kind, importance=_importances(imatrix), importance_file=imatrix or "", recipe=recipe,
+            source, target, kind, importance=importances(imatrix), importance_file=imatrix or "", recipe=recipe,
             options=options, allow_requantize=allow_requantize, keep_split=keep_split, overwrite=overwrite,
             resume=resume, dry_run=dry_run, threads=threads, progress=progress,
         )  # fmt: skip
@@ -89,7 +89,8 @@ def _overrides(patterns: Sequence[str], file: str | None) -> tuple[tuple[str, st
     return tuple((name, fmt) for name, _, fmt in pairs)
 
 
-def _importances(path: str | None) -> Any:
+def importances(path: str | None) -> Any:
+    """The importance matrix in a file, or None without one."""
     if path is None:
         return None
     from edgeq import imatrix

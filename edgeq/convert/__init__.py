@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.errors import UsageError
 from edgeq.record import Record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgeq.convert.output import Error, Told
     from edgeq.convert.plan import Plan
     from edgeq.gguf import Value
+    from edgeq.quantize.importances import Importances
 
 __all__ = ["Report", "convert", "prepare", "write"]
 
@@ -41,6 +43,8 @@ def prepare(
     target: str | Path,
     kind: str = "auto",
     *,
+    importance: Importances | None = None,
+    importance_file: str | Path = "",
     name: str | None = None,
     context: int | None = None,
     vocab_only: bool = False,
@@ -52,15 +56,19 @@ def prepare(
     from edgeq.convert.plan import Plan, plan
     from edgeq.convert.vocab import vocabulary
     from edgeq.gguf import Value
+    from edgeq.quantize import importances
 
     mix = mix_of(kind)
+    if importance is not None and mix is None:
+        raise UsageError(f"type {kind}: rounds all columns alike, so importances change nothing; take a mix, as Q4_K_M")
     checkpoint = Checkpoint(folder)
     family = families.find(checkpoint.config)
     h = family.hparams(model_config(checkpoint.config))
     own = family.metadata(h, context)
     found = Plan([], "", []) if vocab_only else plan(checkpoint, family, h, "auto" if mix else kind)
     if mix:
-        found = apply(found, {**own, "general.architecture": Value("string", family.arch)}, mix)
+        arch = {"general.architecture": Value("string", family.arch)}
+        found = apply(found, own | arch, mix, importance, str(folder))
     notes = [*found.notes, *family.warn(h), *family.rope(h).warnings]
     if context is not None and context > h.context:
         notes.append(f"--context {context}: the model was made for {h.context}")
@@ -71,6 +79,8 @@ def prepare(
     keys |= metadata.file_type((i.format, i.nbytes) for i in found.items if len(i.shape) > 1)
     if mix:
         keys["general.file_type"] = Value("u32", mix.file_type)
+    if importance is not None:
+        keys |= importances.metadata(importance, str(importance_file))
     keys |= tokens
     notes += more + [f"{item.name}: {item.note}" for item in found.items if item.note]
     return Report(str(target), family.arch, found, keys, notes, {}, checkpoint)
@@ -81,6 +91,8 @@ def convert(
     target: str | Path,
     kind: str = "auto",
     *,
+    importance: Importances | None = None,
+    importance_file: str | Path = "",
     name: str | None = None,
     context: int | None = None,
     vocab_only: bool = False,
@@ -91,11 +103,15 @@ def convert(
 
     kind: "auto" rounds nothing that it does not have to: floats stay what they are, quantized weights are taken over
     where a format holds them; F32, F16, BF16, Q8_0: the format of all matrices; or a mix of `edgeq.quantize`.
+    importance: an importance matrix (`edgeq.imatrix.load`) for the roundings of a mix, read from importance_file.
     name, context: instead of the checkpoint's. told: called with each tensor and the bytes of it that were written.
 
     The target appears whole or not at all. Raises UsageError for arguments, FormatError for broken files, ModelError
     for a model that edgeq does not convert or weights that are not finite, TokenizerError for its vocabulary."""
-    report = prepare(folder, target, kind, name=name, context=context, vocab_only=vocab_only)
+    report = prepare(
+        folder, target, kind, importance=importance, importance_file=importance_file, name=name, context=context,
+        vocab_only=vocab_only,
+    )  # fmt: skip
     return report.replace(errors=write(report, overwrite, told))
 
 

@@ -92,7 +92,7 @@ def check_encoders(items: list[Item]) -> None:
 
 def _encoded(values: Floats, item: Item) -> NDArray[np.uint8]:
     try:
-        return quants.quantize(values, item.format)
+        return quants.quantize(values, item.format, None if item.importance is None else item.importance[0])
     except FormatError as error:
         raise ModelError(f"tensor {shown(item.name)}: {error}; use --type bf16 or f32") from None
 

@@ -30,7 +30,7 @@ FALLBACK = "F16"  # where the rows of a matrix are no whole blocks, as in llama.
 class Item(Record):
     """A tensor of the file. `source`, or `values` of a vector that is computed; `rows` of the source in the order of
     the file; `plus` and `times` as in Slot; `taken`: its whole numbers are taken over as they are; `note`: why it has
-    another format than was asked for."""
+    another format than was asked for; `importance` of its columns, [1, columns]."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,6 +42,7 @@ class Item(Record):
     times: float = 1.0
     taken: bool = False
     note: str = ""
+    importance: NDArray[np.float32] | None = None
 
     @property
     def nbytes(self) -> int:

@@ -5,35 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from edgeq import gguf, machine
 from edgeq.errors import GGUFError, UsageError, shown
 from edgeq.gguf import Value, Writer
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
+from edgeq.quantize import importances
 from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, make_plan, mix_named
-from edgeq.quantize.stream import Job, Loss, count, matrices_of, pieces
+from edgeq.quantize.stream import Job, Loss, count, pieces
 from edgeq.record import Record
 
 if TYPE_CHECKING:
     from edgeq.gguf import GGUFFile
     from edgeq.gguf.reader import StrPath
+    from edgeq.quantize.importances import Importances
     from edgeq.quants.bits import F32
 
 Progress = Callable[[int, int, str], None]  # bytes of the source done, of all, the tensor now at work
-
-
-class Importances(Protocol):
-    """What is asked of an importance matrix; see `edgeq.imatrix`."""
-
-    datasets: Sequence[str]
-    chunk_count: int
-    entries: Mapping[str, Any]
-
-    def importance(self, name: str, matrices: int, n: int) -> F32 | None: ...
 
 
 class Result(Record):
@@ -86,7 +78,7 @@ def quantize(
     with gguf.open(source) as g:
         plan = make_plan(g.tensors.values(), g.metadata, mix, options, importance is not None)
         requantized = _check_sources(g, plan, allow_requantize)
-        weights = _importances(g, plan, importance)
+        weights = importances.find(plan, importance, g.path)
         missing = tuple(c.name for c in plan if c.changes and importance and weights[c.name] is None)
         if dry_run:
             with ThreadPoolExecutor(threads) as pool:
@@ -118,37 +110,13 @@ def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, .
     return again
 
 
-def _importances(g: GGUFFile, plan: list[Choice], importance: Importances | None) -> dict[str, F32 | None]:
-    """Importances of each tensor that changes, float32 [matrices, columns]. UsageError for those of another model."""
-    out: dict[str, F32 | None] = dict.fromkeys(g.tensors)
-    if importance is None:
-        return out
-    for c in plan:
-        if c.changes and len(c.shape) > 1:
-            matrices, n = matrices_of(c.shape), c.shape[-1]
-            found = importance.importance(c.name, matrices, n)
-            out[c.name] = None if found is None else found.reshape(matrices, n)
-    if not any(w is not None for w in out.values()) and any(c.changes and "blk." in c.name for c in plan):
-        raise UsageError(
-            f"importance matrix: has no entry for any tensor of {shown(g.path)}; it belongs to another model"
-        )
-    return out
-
-
 def _metadata(g: GGUFFile, file_type: int, importance: Importances | None, file: str) -> dict[str, Value]:
     """That of the source, with what llama.cpp says of quantized files."""
     old = g.metadata.typed().items()
     out = {k: v for k, v in old if k not in SPLIT_KEYS and not k.startswith("quantize.imatrix.")}
     out["general.quantization_version"] = Value("u32", 2)
     out["general.file_type"] = Value("u32", file_type)
-    if importance is not None:
-        out["quantize.imatrix.file"] = Value("string", os.path.basename(file))
-        if importance.datasets:
-            out["quantize.imatrix.dataset"] = Value("string", os.path.basename(importance.datasets[0]))
-        out["quantize.imatrix.entries_count"] = Value("u32", len(importance.entries))
-        if importance.chunk_count > 0:
-            out["quantize.imatrix.chunks_count"] = Value("u32", importance.chunk_count)
-    return out
+    return out if importance is None else out | importances.metadata(importance, file)
 
 
 def _fingerprint(g: GGUFFile, plan: Iterable[Choice], weights: Mapping[str, F32 | None]) -> str:

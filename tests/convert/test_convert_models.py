@@ -10,7 +10,8 @@ import pytest
 import edgeq
 from edgeq import convert, gguf
 from edgeq.backends.reference import ReferenceBackend
-from edgeq.errors import ModelError
+from edgeq.errors import ModelError, UsageError
+from edgeq.imatrix import Entry, ImportanceMatrix
 from edgeq.quantize import quantize
 from models import checkpoints
 from models.checkpoints.writer import stored, weights, write_shards, write_spec
@@ -92,19 +93,48 @@ def test_tensors_of_the_vision_part_are_left_out_and_said(tmp_path: Path) -> Non
     assert not any("vision" in item.name for item in report.plan.items)
 
 
+def importances(path: Path) -> ImportanceMatrix:
+    """Another one for every matrix of a model's layers."""
+    with gguf.open(path) as file:
+        shapes = {t.name: t.shape for t in file.tensors.values() if len(t.shape) == 2 and t.name.startswith("blk.")}
+    draw = np.random.RandomState(5)
+    return ImportanceMatrix({name: Entry(draw.rand(1, n) ** 4, np.ones(1)) for name, (_, n) in shapes.items()})
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("name", "mix"), [("llama", "Q4_K_M"), ("gemma3", "iq3_m"), ("qwen2", "Q4_0")])
-def test_a_mix_in_one_pass_is_that_of_two(tmp_path: Path, name: str, mix: str) -> None:
+def test_a_mix_in_one_pass_is_that_of_two(tmp_path: Path, name: str, mix: str, weighted: bool) -> None:
     """Converted to floats and quantized then, or at once."""
     checkpoints.write(name, tmp_path / "in")
     convert.convert(tmp_path / "in", tmp_path / "floats.gguf", "f32")
-    quantize(tmp_path / "floats.gguf", tmp_path / "two.gguf", mix)
-    report = convert.convert(tmp_path / "in", tmp_path / "one.gguf", mix)
+    w = importances(tmp_path / "floats.gguf") if weighted else None
+    quantize(tmp_path / "floats.gguf", tmp_path / "two.gguf", mix, importance=w, importance_file="im.gguf")
+    report = convert.convert(tmp_path / "in", tmp_path / "one.gguf", mix, importance=w, importance_file="x/im.gguf")
     with gguf.open(tmp_path / "one.gguf") as one, gguf.open(tmp_path / "two.gguf") as two:
         assert list(one.tensors) == list(two.tensors)
         for a, b in zip(one.tensors.values(), two.tensors.values()):
             assert (a.name, a.format, bytes(a.raw)) == (b.name, b.format, bytes(b.raw))
-        assert one.metadata["general.file_type"] == two.metadata["general.file_type"]
+        for key in ("general.file_type", "quantize.imatrix.file", "quantize.imatrix.entries_count"):
+            assert one.metadata.get(key) == two.metadata.get(key)
+        assert ("quantize.imatrix.file" in one.metadata) == weighted
+    assert not any("importances" in note for note in report.notes)
     assert any("are no whole blocks of" in note for note in report.notes) or mix == "Q4_0"
+
+
+def test_importances_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    checkpoints.write("llama", tmp_path / "in")
+    other = ImportanceMatrix({"blk.9.attn_q.weight": Entry(np.ones((1, 64)), np.ones(1))})
+    with pytest.raises(UsageError, match=r"has no entry for any tensor of .*it belongs to another model"):
+        convert.convert(tmp_path / "in", tmp_path / "out.gguf", "q4_0", importance=other)
+    with pytest.raises(UsageError, match=r"q8_0.*importances change nothing"):
+        convert.convert(tmp_path / "in", tmp_path / "out.gguf", "q8_0", importance=other)
+    wide = ImportanceMatrix({"blk.0.attn_q.weight": Entry(np.ones((1, 48)), np.ones(1))})
+    with pytest.raises(UsageError, match=r"blk\.0\.attn_q\.weight.*48"):
+        convert.convert(tmp_path / "in", tmp_path / "out.gguf", "q4_0", importance=wide)
+    assert not (tmp_path / "out.gguf").exists()
+    few = ImportanceMatrix({"blk.0.attn_q.weight": Entry(np.ones((1, 32)), np.ones(1))})
+    notes = convert.prepare(tmp_path / "in", "", "q4_0", importance=few).notes
+    assert any("no importances for 13 tensors, from blk.0.attn_k.weight on" in note for note in notes), notes
 
 
 def test_the_head_of_a_tied_model_is_left_out(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ MODELS, REFUSALS, VOCAB = "convert_models", "convert_refusals", "convert_vocab"
 MUTANTS: list[Mutant] = [
     *of("safetensors.py", "safetensors")(
         ("read", "min(MAX_HEADER, size - 8):", "size:", "headers beyond the file"),
-        ("read", "(entries, data, where)", "(entries, entries[-1][4], where)", "files cut off"),
+        ("read", "(entries, size - start, where)", "(entries, entries[-1][4], where)", "files cut off"),
+        ("File.read", "if len(out) < n:", "if False:", "rows that are not there any more"),
+        ("Tensor.rows", "[rows - first]", "", "rows in the order of the file"),
         ("_unique", "len(found) != len(pairs)", "False", "a name that is there twice"),
         ("_entries", "end - first != wanted", "end - first < wanted", "more bytes than a shape has"),
         ("_is_size", "type(n) is int", "isinstance(n, int)", "true as a size"),
@@ -27,6 +29,10 @@ MUTANTS: list[Mutant] = [
         ("Checkpoint._read_all", "wanted.get(tensor.name) != path.name", "False", "tensors that the index lacks"),
         ("Checkpoint._read_all", "if name not in found:", "if False:", "tensors that a shard lacks"),
         ("Checkpoint.check_unchanged", "_stamp(path) != before", "False", "files that change"),
+    ),
+    *of("mixed.py", MODELS)(
+        ("apply", "replace(importance=weights[c.name])", "replace(importance=None)", "importances"),
+        ("apply", "c.name not in ENDS and", "", "the embedding called missing"),
     ),
     *of("rope.py", MODELS, REFUSALS)(
         ("llama3", "turns - low", "turns + low", "the ramp of llama3"),

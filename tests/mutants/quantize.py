@@ -70,9 +70,12 @@ FILES: list[Mutant] = [
         ("_Chooser._wanted", "if role == \"output\" and o.output:", "if False:", "format of the output"),
         ("make_plan", "(layer_of(t.name), t.name.encode())", "t.name", "order in which tensors are counted"),
     ),
+    *In("quantize", "edgeq/quantize/importances.py", RUN)(
+        ("find", "if c.changes and len(c.shape) > 1:", "if False:", "importances"),
+        ("metadata", "os.path.basename(file)", "file", "names of folders kept"),
+    ),
     *In("quantize", "edgeq/quantize/run.py", RUN)(
         ("_check_sources", "if again and not allow:", "if False:", "quantized sources"),
-        ("_importances", "if c.changes and len(c.shape) > 1:", "if False:", "importances"),
         ("_metadata", "if k not in SPLIT_KEYS", "if True", "split keys"),
         ("_metadata", "Value(\"u32\", file_type)", "Value(\"u32\", 1)", "file type"),
         ("_fingerprint", "formats = [(c.name, c.target.name) for c in plan]", "formats = []", "another type goes on"),
@@ -80,8 +83,9 @@ FILES: list[Mutant] = [
     ),
     *In("quantize", "edgeq/quantize/stream.py", RUN)(
         ("pieces", "yield waiting.popleft().result()\n    while", "yield waiting.pop().result()\n    while", "order"),
-        ("pieces", "importance[matrix]", "importance[0]", "importances of later matrices"),
+        ("_convert", "importance[matrix]", "importance[0]", "importances of later matrices"),
         ("_runs", "per_matrix - row", "step", "the last rows of a matrix"),
+        ("_loss", "(error * error)", "(exact * error)", "what a sample of rows lost"),
     ),
     *In("quantize", "edgeq/gguf/writer.py", RUN)(
         ("Writer._taken_up", "hashed.hexdigest() != digest", "False", "damage in what is taken up"),
