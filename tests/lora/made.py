@@ -57,6 +57,11 @@ def write(
     return path
 
 
+def factor(made: Adapter, name: str) -> float:
+    """What b @ a is multiplied by, as the paper and llama.cpp have it."""
+    return made.alpha / len(made.pairs[name].a) if made.alpha != 0.0 else 1.0
+
+
 def merged(model: Path, adapters: list[tuple[Adapter, float]], out: Path) -> Path:
     """The model with W + scale · alpha / r · B A in float64 in place of each weight, as F32."""
     from edgeq import quants
@@ -67,7 +72,7 @@ def merged(model: Path, adapters: list[tuple[Adapter, float]], out: Path) -> Pat
             values = quants.dequantize(tensor.data, tensor.format).reshape(tensor.shape).astype(np.float64)
             for made, scale in adapters:
                 if pair := made.pairs.get(name):
-                    values += scale * made.factor(name) * (pair.b.astype(np.float64) @ pair.a)
+                    values += scale * factor(made, name) * (pair.b.astype(np.float64) @ pair.a)
             tensors[name] = values.astype(np.float32)
         rows = [(name, array.shape, "F32") for name, array in tensors.items()]
         with gguf.Writer(out, file.metadata, rows) as writer:

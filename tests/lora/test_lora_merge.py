@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 
 import edgeq
 from edgeq import gguf, quants
-from edgeq.errors import EdgeqError, ModelError, UsageError
+from edgeq.errors import EdgeqError, GGUFError, ModelError, UsageError
 from edgeq.lora import Adapter, Pair
+from edgeq.lora import merge as merging
 from edgeq.lora.merge import merge, notes
-from tests.lora.made import adapter, merged, write
+from tests.lora.made import adapter, factor, merged, write
 from tests.small import tiny
 
 IDS = list(range(20, 60))
@@ -67,7 +69,7 @@ def test_a_quantized_weight_keeps_its_format_and_others_their_bytes(fmt: str, tm
                 assert np.array_equal(data, tensor.data), name
                 continue
             pair = made.pairs[name]
-            total = quants.dequantize(tensor.data, tensor.format) + np.float32(made.factor(name)) * (pair.b @ pair.a)
+            total = quants.dequantize(tensor.data, tensor.format) + np.float32(factor(made, name)) * (pair.b @ pair.a)
             assert np.array_equal(data, quants.quantize(total, tensor.format)), name
     assert all(m.rounding > 0 for m in report.merged)
     assert "4 of them were quantized and are rounded again" in notes(report)[1]
@@ -106,6 +108,24 @@ def test_nothing_is_left_behind_where_it_fails(tmp_path: Path) -> None:
         with pytest.raises(error, match=message):
             merge(tiny("format-f16"), given, tmp_path / "m.gguf", kind)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_bytes_do_not_depend_on_how_many_rows_are_summed_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = adapter(tiny())
+    merge(tiny(), made, tmp_path / "whole.gguf")
+    monkeypatch.setattr(merging, "STEP", 700)
+    merge(tiny(), made, tmp_path / "parts.gguf")
+    assert (tmp_path / "parts.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
+
+
+def test_a_base_that_changes_meanwhile_becomes_nothing(tmp_path: Path) -> None:
+    base = tmp_path / "base.gguf"
+    base.write_bytes(tiny().read_bytes())
+    with pytest.raises(GGUFError, match=r"base\.gguf: the file was changed while it was read"):
+        merge(base, adapter(tiny()), tmp_path / "m.gguf", progress=lambda done, total, name: os.utime(base, (1, 1)))
+    assert [p.name for p in tmp_path.iterdir()] == ["base.gguf"]
 
 
 def test_the_base_is_not_written_over(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ MUTANTS: list[Mutant] = [
         ("_check", "if config.get(key)}", "if False}", "all that is no low-rank sum"),
         ("_for_module", "return _number(given, pattern, where)", "pass", "patterns"),
     ),
-    *of("passes/adapt", "passes/test_adapt", RUN)(
+    *of("passes/adapt", "passes/test_adapt", RUN, MERGE)(
         ("adapt", "op.replace(out=plain)", "op", "the product written over"),
         ("adapt", "In(plain), In(high)", "In(high), In(high)", "the base's product left out"),
         ("adapt", "waiting[scaled.get(op.out, index)] = op, name", "waiting[index] = op, name", "before the scale"),
