@@ -73,13 +73,13 @@ class Model:
 
     def _adapted(self, program: Program, lora: Lora) -> Program:
         """The program with adapters, whose weights lie in memory beside the file."""
-        from edgeq.lora import load_all, stack
+        from edgeq.lora import halves, load_all, stack
         from edgeq.passes.adapt import A, B, adapt
         from edgeq.weights import MemoryTensor
 
         pairs = stack(load_all(lora, self.file))
         for name, pair in pairs.items():
-            for suffix, array in ((A, pair.a), (B, pair.b)):
+            for suffix, array in zip((A, B), halves(name, pair)):
                 self.weights.memory[name + suffix] = MemoryTensor(name + suffix, array)
         return adapt(program, {name: pair.rank for name, pair in pairs.items()})
 

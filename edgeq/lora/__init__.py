@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError, shown
-from edgeq.lora.adapter import Adapter, Pair, Scaled, read, scale_of, stack
+from edgeq.lora.adapter import Adapter, Pair, Scaled, halves, read, scale_of, stack
 
 if TYPE_CHECKING:
     from edgeq.gguf import GGUFFile
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Source = str | os.PathLike[str] | Adapter
     Lora = Source | Sequence[Source | tuple[Source, float]]
 
-__all__ = ["Adapter", "Pair", "convert", "load_all", "open", "scale_of", "stack"]
+__all__ = ["Adapter", "Pair", "convert", "halves", "load_all", "open", "scale_of", "stack"]
 
 
 def open(path: StrPath) -> Adapter:

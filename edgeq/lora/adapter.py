@@ -1,7 +1,8 @@
 """An adapter: for some weights of a model, the low-rank matrices that are added to them. Reads GGUF adapters.
 
 The layout is that of llama.cpp: general.type is "adapter", adapter.type "lora", adapter.lora.alpha a number; of each
-weight two tensors, its name with `.lora_a` [r, in] and `.lora_b` [out, r] behind (row-major shapes).
+weight two tensors, its name with `.lora_a` [r, in] and `.lora_b` [out, r] behind (row-major shapes); of the embedding
+[tokens, width], whose rows are taken and not multiplied, `.lora_a` [tokens, r] and `.lora_b` [width, r].
 """
 
 from __future__ import annotations
@@ -127,16 +128,14 @@ def _pair(name: str, tensors: Mapping[str, Tensor], where: str) -> Pair:
         if suffix not in tensors:
             raise ModelError(f"{where}: tensor {shown(name)}{suffix} is missing; the other half of the pair is there")
     a, b = (_floats(tensors[suffix], where) for suffix in SUFFIXES)
+    if name == EMBEDDING:
+        a, b = b.T, a
     return pair(name, a, b, where)
 
 
 def pair(name: str, a: F32, b: F32, where: str) -> Pair:
     """The checked pair of a weight. Raises ModelError for shapes that do not fit, no rank, or numbers not finite."""
     what = f"{where}: adapter of tensor {shown(name)}"
-    if name == EMBEDDING:
-        raise ModelError(
-            f"{what}: adapters of the embedding are not supported; merge it with the software it was made with"
-        )
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
         raise ModelError(f"{what}: A {list(a.shape)} and B {list(b.shape)}; expected [r, in] and [out, r]")
     if 0 in a.shape or 0 in b.shape:
@@ -146,6 +145,11 @@ def pair(name: str, a: F32, b: F32, where: str) -> Pair:
             row, column = (int(i) for i in np.argwhere(~np.isfinite(matrix))[0])
             raise ModelError(f"{what}: {letter} has {matrix[row, column]} at [{row}, {column}]; a broken adapter")
     return Pair(a, b)
+
+
+def halves(name: str, p: Pair) -> tuple[F32, F32]:
+    """What files and programs hold of a weight's pair under SUFFIXES: A and B, of the embedding other way round."""
+    return (p.b, np.ascontiguousarray(p.a.T)) if name == EMBEDDING else (p.a, p.b)
 
 
 def _floats(tensor: Tensor, where: str) -> F32:
@@ -174,9 +178,9 @@ def write(adapter: Adapter, target: StrPath, kind: str = "F32", overwrite: bool 
         ALPHA: gguf.Value("f32", adapter.alpha),
         "general.file_type": gguf.Value("u32", FORMATS[fmt.name]),
     }
-    halves = [(name + suffix, half) for name, p in adapter.pairs.items() for suffix, half in zip(SUFFIXES, (p.a, p.b))]
-    with gguf.Writer(target, metadata, [(n, x.shape, fmt) for n, x in halves], overwrite=overwrite) as writer:
-        for name, half in halves:
+    rows = [(name + suffix, x) for name, p in adapter.pairs.items() for suffix, x in zip(SUFFIXES, halves(name, p))]
+    with gguf.Writer(target, metadata, [(n, x.shape, fmt) for n, x in rows], overwrite=overwrite) as writer:
+        for name, half in rows:
             try:
                 writer.write(name, quants.quantize(half, fmt))
             except FormatError as error:

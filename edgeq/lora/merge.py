@@ -16,7 +16,7 @@ from edgeq import gguf, quants
 from edgeq.convert.metadata import file_type
 from edgeq.errors import FormatError, GGUFError, ModelError, UsageError, shown
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
-from edgeq.lora.adapter import Pair, stack
+from edgeq.lora.adapter import EMBEDDING, Pair, stack
 from edgeq.quantize.stream import floats
 from edgeq.quants import Format
 from edgeq.quants.encode import can_encode
@@ -67,6 +67,11 @@ def merge(
         pairs = stack(load_all(adapters, file))
         if not pairs:
             raise UsageError("no adapter: there is nothing to merge")
+        if EMBEDDING in pairs and "output.weight" not in file.tensors:
+            raise ModelError(
+                f"{shown(file.path)}: its head is the embedding, and an adapter of the embedding changes what tokens "
+                "become, not the head; one matrix cannot be both. Use it at run time: edgeq run --lora"
+            )
         formats = {name: quants.by_name(kind) if kind else file.tensors[name].format for name in pairs}
         for name, fmt in formats.items():
             if not can_encode(fmt) or not file.tensors[name].format.linear:

@@ -22,7 +22,7 @@ from edgeq.convert.families.family import Family, Slot, pairs_from_halves
 from edgeq.convert.floats import FLOATS, decode
 from edgeq.convert.safetensors import read as read_tensors
 from edgeq.errors import FormatError, ModelError, UsageError, shown
-from edgeq.lora.adapter import F32, Adapter, Pair, pair
+from edgeq.lora.adapter import EMBEDDING, F32, Adapter, Pair, pair
 from edgeq.record import Record
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_CONFIG = 1 << 24  # bytes
 PREFIX = "base_model.model."
-KEY = re.compile(r"(?P<module>.+)\.lora_(?P<half>[AB])(\.default)?\.weight")
+KEY = re.compile(r"(?P<module>.+)\.lora_((?P<half>[AB])(\.default)?\.weight|embedding_(?P<rows>[AB])(\.default)?)")
 PATTERN = re.compile(r"\^?[\w.]+")  # of rank_pattern and alpha_pattern; other regular expressions could take forever
 LAYER = re.compile(r"(?<=\.)\d{1,4}(?=\.)")
 
@@ -115,15 +115,17 @@ def read(folder: str | Path, base: Base) -> Adapter:
     tensors = _tensors(Path(folder))
     for name, array in tensors.items():
         found = KEY.fullmatch(name)
-        if found is None and name.removesuffix(".base_layer.weight") + ".lora_A.weight" in tensors:
-            continue  # PEFT saves the weights of an adapted head beside the adapter, as they are in the base
+        stem = name.removesuffix(".base_layer.weight")
+        if found is None and (f"{stem}.lora_A.weight" in tensors or f"{stem}.lora_embedding_A" in tensors):
+            continue  # PEFT saves an adapted head or embedding beside the adapter, as they are in the base
         if found is None:
             raise ModelError(
-                f"{where}: tensor {shown(name)} is no lora_A or lora_B of a linear; leaving it out would make another "
+                f"{where}: tensor {shown(name)} is no lora_A or lora_B of a matrix; leaving it out would make another "
                 "model. Merge the adapter with PEFT, then convert the model"
             )
         module = found["module"].removeprefix(PREFIX).replace("language_model.", "", 1)
-        if halves.setdefault(module, {}).setdefault(found["half"], array) is not array:
+        half = found["half"] or f"embedding_{found['rows']}"
+        if halves.setdefault(module, {}).setdefault(half, array) is not array:
             raise ModelError(f"{where}: tensor {shown(name)} is there twice under two names")
     if not halves:
         raise ModelError(f"{where}: an adapter without tensors")
@@ -132,9 +134,14 @@ def read(folder: str | Path, base: Base) -> Adapter:
     for module, both in halves.items():
         if f"{module}.weight" not in slots:
             raise ModelError(
-                f"{where}: module {shown(module)} is no linear of {base.family.arch} with {base.layers} layers"
+                f"{where}: module {shown(module)} is no matrix of {base.family.arch} with {base.layers} layers"
             )
         slot, layer = slots[f"{module}.weight"]
+        if slot.target == EMBEDDING and config.get("ensure_weight_tying"):
+            raise ModelError(
+                f"{where}: {CONFIG}: ensure_weight_tying: one adapter of the embedding and of the head, which a GGUF "
+                "adapter cannot hold. Merge it with PEFT (merge_and_unload), then convert the model"
+            )
         pairs[slot.target] = _pair(config, module, both, slot, base.heads[layer], alpha, where)
     order = {slot.target: i for i, (slot, _) in enumerate(slots.values())}
     return Adapter(
@@ -147,10 +154,14 @@ def _pair(
     where: str,
 ) -> Pair:  # fmt: skip
     """A and B of a module. What the factor of its own is beyond that of the file's alpha goes into B."""
-    for half in "AB":
+    wanted_halves = ("embedding_A", "embedding_B") if slot.target == EMBEDDING else ("A", "B")
+    for half in wanted_halves:
         if half not in both:
             raise ModelError(f"{where}: module {shown(module)} has no lora_{half}; the other half is there")
-    found = pair(slot.target, both["A"], both["B"], where)
+    a, b = (both[half] for half in wanted_halves)
+    if slot.target == EMBEDDING:  # A [r, tokens] and B [width, r]: the table's transpose is what is corrected
+        a, b = b.T, a.T
+    found = pair(slot.target, np.ascontiguousarray(a), np.ascontiguousarray(b), where)
     wanted = _for_module(config, "rank_pattern", "r", module, where)
     if found.rank != wanted:
         raise ModelError(f"{where}: module {shown(module)} has rank {found.rank}, {CONFIG} says {wanted:g}")

@@ -1,9 +1,11 @@
-"""Adapting: low-rank corrections beside the weights of linears, y = W x + B (A x).
+"""Adapting: low-rank corrections beside the weights of linears, y = W x + B (A x), and of the embedding,
+y = E[token] + B A[token].
 
 LoRA: Hu et al. 2021, arXiv 2106.09685.
 
-Two small linears and a sum are put behind each linear that has a correction. It comes before fusion: the second linear
-and the sum become one op there; fusions that take the corrected linear itself do not match any more.
+Two small ops and a sum are put behind each op that has a correction. It comes before fusion: the second linear and the
+sum become one op there; fusions that take the corrected linear itself do not match any more. A head that is the
+embedding stays as it is, as PEFT has it: the correction is of the rows that tokens take.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from edgeq.errors import ModelError, shown
 from edgeq.ops import NONE, In, Op, Out, Weight
 from edgeq.program import Buffer, Program, TensorRef, validate
 
-A, B = ".lora_a", ".lora_b"  # behind the name of a weight [N, K]: A [r, K] and B [N, r]
+A, B = ".lora_a", ".lora_b"  # behind the name of a weight [N, K]: A [r, K] and B [N, r]; of an embedding [V, D]: A
+# [V, r] and B [D, r]
 
 
 def adapt(program: Program, ranks: Mapping[str, int]) -> Program:
@@ -23,11 +26,12 @@ def adapt(program: Program, ranks: Mapping[str, int]) -> Program:
     weight with `A` and `B` behind.
 
     Where the weight has a second-level scale, the correction is that of the scaled weight. Raises ModelError for a
-    weight that no linear reads."""
+    weight that no linear reads and no token takes rows of."""
     buffers, tensors = list(program.buffers), list(program.tensors)
     done: list[tuple[Op, int]] = []
     scaled: dict[int, int] = {op.x: i for i, op in enumerate(program.ops) if isinstance(op, ops.Scale)}
-    waiting: dict[int, tuple[ops.Linear, str]] = {}  # by the op that they go behind
+    waiting: dict[int, tuple[ops.Linear | ops.Embed, str]] = {}  # by the op that they go behind
+    tables = {tensors[op.table].name for op in program.ops if isinstance(op, ops.Embed)}
     found = set()
 
     def buffer(name: str, width: int, like: int) -> Out:
@@ -39,24 +43,28 @@ def adapt(program: Program, ranks: Mapping[str, int]) -> Program:
         return Weight(len(tensors) - 1)
 
     for index, (op, layer) in enumerate(zip(program.ops, program.layer_of)):
-        name = tensors[op.weight].name if isinstance(op, ops.Linear) else ""
-        if isinstance(op, ops.Linear) and name in ranks:
-            found.add(name)
+        if isinstance(op, ops.Embed) and (name := tensors[op.table].name) in ranks:
+            waiting[index] = op, name
+        elif isinstance(op, ops.Linear) and (name := tensors[op.weight].name) in ranks and name not in tables:
             waiting[scaled.get(op.out, index)] = op, name
         if index not in waiting:
             done.append((op, layer))
             continue
-        linear, name = waiting[index]
+        source, name = waiting[index]
+        found.add(name)
         (out,) = op.handles("Out")
         whole, stem, rank = buffers[out], buffers[out].name, ranks[name]
         plain = buffer(f"{stem}_base", whole.width, out)
         low = buffer(f"{stem}_lora_a", rank, out)
         high = buffer(f"{stem}_lora_b", whole.width, out)
-        rows, columns = tensors[linear.weight].shape
+        if isinstance(source, ops.Embed):
+            first: Op = source.replace(table=weight(name + A, tensors[source.table].shape[0], rank), out=low)
+        else:
+            first = ops.Linear(source.x, weight(name + A, rank, tensors[source.weight].shape[1]), Weight(NONE), low)
         done += [(added, layer) for added in (
             op.replace(out=plain),
-            ops.Linear(linear.x, weight(name + A, rank, columns), Weight(NONE), low),
-            ops.Linear(In(low), weight(name + B, rows, rank), Weight(NONE), high),
+            first,
+            ops.Linear(In(low), weight(name + B, whole.width, rank), Weight(NONE), high),
             ops.Add(In(plain), In(high), Out(out)),
         )]  # fmt: skip
     if missing := ranks.keys() - found:

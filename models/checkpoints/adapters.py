@@ -45,6 +45,8 @@ ADAPTERS = {
     "qwen2-rslora": Adapter("qwen2", config={"use_rslora": True}, dtype="BF16"),
     "qwen3-attention": Adapter("qwen3", LINEARS[:4], {"r": 1, "lora_alpha": 3}),
     "gemma3": Adapter("gemma3"),
+    "llama-embedding": Adapter("llama", ("embed_tokens", "v_proj", "lm_head"), {"lora_alpha": 6}),
+    "gemma3-embedding": Adapter("gemma3", ("embed_tokens", "o_proj"), dtype="BF16"),
 }
 
 
@@ -66,7 +68,10 @@ def write(name: str, folder: Path) -> Adapter:
         b = draw.standard_normal((shape[0], rank)) * 0.25
         for half, values in (("A", a), ("B", b)):
             key = f"base_model.model.{module}.lora_{half}.weight"
-            entries[key] = stored(values.astype(np.float32), adapter.dtype)
+            if module.endswith("embed_tokens"):  # whose A is [r, tokens], B [width, r]
+                key = f"base_model.model.{module}.lora_embedding_{'BA'['AB'.index(half)]}"
+                values = values.T
+            entries[key] = stored(np.ascontiguousarray(values, np.float32), adapter.dtype)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1))
     write_safetensors(folder / "adapter_model.safetensors", entries)

@@ -46,7 +46,8 @@ def write(
         writer.add_array("adapter.alora.invocation_tokens", values["tokens"])
     tensors = {}
     for name, pair in made.pairs.items():
-        tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"] = pair.a, pair.b
+        embedding = name == "token_embd.weight"  # whose rows are taken: A [tokens, r], B [width, r]
+        tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"] = (pair.b, pair.a.T) if embedding else (pair.a, pair.b)
     change(tensors)
     for name, array in tensors.items():
         writer.add_tensor(name, np.ascontiguousarray(array))

@@ -17,6 +17,7 @@ from edgeq import _lib, convert, lora
 from edgeq.cli import main
 from edgeq.convert.safetensors import read
 from edgeq.errors import EdgeqError, FormatError, GGUFError, ModelError, UsageError
+from edgeq.lora.merge import merge
 from models import checkpoints
 from models.checkpoints import adapters
 from models.checkpoints.writer import stored, write_safetensors
@@ -182,11 +183,14 @@ TENSORS: list[tuple[dict[str, np.ndarray | None], type[EdgeqError], str]] = [
     ({f"{KEY}.lora_A.default.weight": np.ones((4, 32), np.float32)}, ModelError, "twice under two names"),
     ({f"{KEY}.lora_magnitude_vector": np.ones(32, np.float32)}, ModelError, "no lora_A or lora_B"),
     ({"base_model.model.model.embed_tokens.lora_embedding_A": np.ones((4, 304), np.float32)}, ModelError,
-     "no lora_A or lora_B"),
+     "embed_tokens has no lora_embedding_B"),
+    ({"base_model.model.model.embed_tokens.lora_A.weight": np.ones((4, 32), np.float32),
+      "base_model.model.model.embed_tokens.lora_B.weight": np.ones((304, 4), np.float32)}, ModelError,
+     "embed_tokens has no lora_embedding_A"),
     ({"base_model.model.lm_head.weight": np.ones((304, 32), np.float32)}, ModelError, "no lora_A or lora_B"),
     ({"base_model.model.model.layers.2.mlp.up_proj.lora_A.weight": np.ones((4, 32), np.float32)}, ModelError,
-     "is no linear of llama with 2 layers"),
-    ({"base_model.model.model.norm.lora_A.weight": np.ones((4, 32), np.float32)}, ModelError, "is no linear of llama"),
+     "is no matrix of llama with 2 layers"),
+    ({"base_model.model.model.norm.lora_A.weight": np.ones((4, 32), np.float32)}, ModelError, "is no matrix of llama"),
     ({f"{KEY}.lora_B.weight": np.ones((30, 4), np.float32)}, ModelError, "30 outputs, the model 4 heads"),
 ]  # fmt: skip
 
@@ -210,6 +214,39 @@ def test_the_weights_of_an_adapted_head_may_lie_beside_it(made: Path, tmp_path: 
     write_safetensors(path, entries)
     lora.convert(made, tmp_path / "b.gguf", base("llama")[0])
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_an_embedding_that_is_tied_to_the_head_in_training_is_refused(tmp_path: Path) -> None:
+    adapters.write("llama-embedding", tmp_path / "in")
+    config = tmp_path / "in" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"ensure_weight_tying": True}))
+    with pytest.raises(ModelError, match="ensure_weight_tying"):
+        lora.convert(tmp_path / "in", tmp_path / "a.gguf", base("llama")[0])
+
+
+def test_an_adapter_of_the_embedding_lies_in_the_file_as_llama_cpp_has_it(tmp_path: Path) -> None:
+    adapters.write("llama-embedding", tmp_path / "in")
+    lora.convert(tmp_path / "in", tmp_path / "a.gguf", base("llama")[0])
+    found = {t.name: t.data.shape for t in package.GGUFReader(tmp_path / "a.gguf").tensors}
+    assert found["token_embd.weight.lora_a"] == (304, 4)
+    assert found["token_embd.weight.lora_b"] == (32, 4)
+
+
+@pytest.mark.parametrize("name", ["llama-embedding", "gemma3-embedding"])
+def test_a_merged_embedding_answers_as_peft_does_where_the_head_is_another(name: str, tmp_path: Path) -> None:
+    spec = adapters.write(name, tmp_path / "in")
+    place, file = base(spec.checkpoint)
+    lora.convert(tmp_path / "in", tmp_path / "a.gguf", place)
+    words = ["lora", "merge", str(file), str(tmp_path / "a.gguf"), str(tmp_path / "m.gguf"), "-q"]
+    if name == "gemma3-embedding":
+        with pytest.raises(ModelError, match="its head is the embedding"):
+            merge(file, tmp_path / "a.gguf", tmp_path / "m.gguf")
+        assert main(words) == 2
+        assert not (tmp_path / "m.gguf").exists()
+        return
+    assert main(words) == 0
+    ids = checkpoints.ids(checkpoints.SPECS[spec.checkpoint])[: adapters.TOKENS]
+    assert np.abs(logits(tmp_path / "m.gguf", ids) - adapters.golden(name)).max() < 1e-3
 
 
 def test_files_that_are_broken_or_missing(made: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq import _lib
+from edgeq import _lib, gguf, quants
 from edgeq.errors import EdgeqError, FormatError, ModelError, UsageError
 from edgeq.lora import Adapter, Pair, open, stack
 from tests.lora.made import adapter, factor, merged, write
@@ -71,6 +71,25 @@ def test_the_head_can_have_an_adapter(tmp_path: Path) -> None:
     assert list(head.pairs) == ["output.weight"]
     wanted = logits(merged(tiny("qwen2"), [(head, 1.0)], tmp_path / "m.gguf"))
     assert np.abs(logits(tiny("qwen2"), lora=head) - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gemma3", "format-q4_k"])
+def test_the_embedding_can_have_an_adapter(name: str, tmp_path: Path) -> None:
+    """Of the rows that tokens take: a head that is the embedding stays as it is, as PEFT has it."""
+    made = adapter(tiny(name), only="token_embd.weight")
+    assert list(made.pairs) == ["token_embd.weight"]
+    file = write(tmp_path / "a.gguf", made)
+    whole = merged(tiny(name), [(made, 0.5)], tmp_path / "m.gguf")
+    with gguf.open(whole) as m, gguf.open(tiny(name)) as old:
+        head = old.tensors.get("output.weight", old.tensors["token_embd.weight"])
+        rows = {t.name: t.data.view(np.float32).reshape(t.shape) for t in m.tensors.values()}
+        rows["output.weight"] = quants.dequantize(head.data, head.format).reshape(head.shape)
+        gguf.write(tmp_path / "u.gguf", m.metadata, [(n, x.shape, "F32", x) for n, x in rows.items()])
+    wanted = logits(tmp_path / "u.gguf")
+    assert np.abs(logits(tiny(name), lora=[(file, 0.5)]) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    found = logits(tiny(name), BACKEND, lora=[(file, 0.5)], reproducible=True)
+    assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max()
+    assert np.abs(logits(tiny(name)) - wanted).max() > 0.05
 
 
 def test_layers_on_two_backends_have_their_adapters() -> None:
@@ -204,15 +223,6 @@ def test_files_that_are_no_sound_adapter(
     file = write(tmp_path / "a.gguf", made, *([change] if change else []), **keys)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=message):
         open(file)
-
-
-def test_adapters_of_the_embedding_are_refused(tmp_path: Path) -> None:
-    def change(tensors: dict[str, np.ndarray]) -> None:
-        tensors["token_embd.weight.lora_a"] = np.ones((320, 2), np.float32)
-        tensors["token_embd.weight.lora_b"] = np.ones((64, 2), np.float32)
-
-    with pytest.raises(ModelError, match="embedding are not supported"):
-        open(write(tmp_path / "a.gguf", adapter(tiny()), change))
 
 
 def test_a_model_is_no_adapter_and_an_adapter_no_model(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ MUTANTS: list[Mutant] = [
         ("read", "if suffix not in SUFFIXES:", "if False:", "tensors that are no half of a pair"),
         ("_check_kind", 'if kind != "adapter":', "if False:", "models as adapters"),
         ("_check_kind", "if TOKENS in file.metadata:", "if False:", "adapters that wait for tokens"),
-        ("pair", "if name == EMBEDDING:", "if False:", "adapters of the embedding"),
+        ("_pair", "if name == EMBEDDING:", "if False:", "adapters of the embedding"),
+        ("halves", "if name == EMBEDDING", "if False", "the embedding's way round"),
         ("pair", "or a.shape[0] != b.shape[1]", "", "halves of two ranks"),
         ("pair", "if not np.isfinite(matrix).all():", "if False:", "numbers that are none"),
         ("scale_of", "or not math.isfinite(scale)", "", "infinite scales"),
@@ -43,6 +44,7 @@ MUTANTS: list[Mutant] = [
     *of("passes/adapt", "passes/test_adapt", RUN, MERGE)(
         ("adapt", "op.replace(out=plain)", "op", "the product written over"),
         ("adapt", "In(plain), In(high)", "In(high), In(high)", "the base's product left out"),
+        ("adapt", " and name not in tables", "", "heads that are the embedding"),
         ("adapt", "waiting[scaled.get(op.out, index)] = op, name", "waiting[index] = op, name", "before the scale"),
         ("adapt", "if missing := ranks.keys() - found:", "if missing := set():", "weights that nothing reads"),
     ),
