@@ -36,8 +36,9 @@ EQ_INLINE vf affine_fit(const affine_sums *t, vf *s, vf *o) {
     return v_div(v_mul(*s, cross), t->w);
 }
 
-/* The pair that explains most among grids whose steps and start differ a little from those of the weights' range, the plain
- * one first. anchored: the range takes in zero, and the offset is not above it. */
+/* The pair that explains most among those fitted to grids whose steps and start differ a little from those of the weights'
+ * range. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave.
+ * anchored: the range takes in zero, and the offset is not above it. */
 static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored, vf *scale, vf *offset) {
     vf y[32], low = anchored ? v_zero() : x[0], high = x[0], power = v_zero(), best = v_set(-INFINITY);
     for (int i = 0; i < n; i++) low = v_min(low, x[i]), high = v_max(high, x[i]);
@@ -46,14 +47,14 @@ static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored
         power = v_add(power, v_mul(v_mul(w[i], y[i]), y[i]));
     }
     vf unit = v_inverse(v_sub(high, low)), margin = v_mul(v_set(3e-6f), power);
-    affine_sums t;
+    affine_sums t, unused;
     add_plain_sums(y, w, n, &t);
     *scale = v_zero(), *offset = low;
     for (int k = 0; k < 46; k++) {
         int row = (k - 1) / 5, column = (k - 1) % 5;
         float steps = top, start = 0.0f;
         if (k) {
-            steps += top < 4 ? -0.75f + 0.2f * (float)row : -0.6f + 0.45f * (float)row;
+            steps += top < 4 ? -0.75f + 0.2f * (float)row : -1.0f + 0.5f * (float)row;
             start = (top < 4 ? 0.15f : 0.3f) * (float)(1 - column);
         }
         vf inverse = v_mul(unit, v_set(steps)), s, o;
@@ -71,10 +72,15 @@ static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored
             s = v_below(v_zero(), o, through, s);
             o = v_min(o, v_zero());
         }
-        vf better = v_add(best, margin);
-        *scale = v_below(better, explained, s, *scale);
-        *offset = v_below(better, explained, o, *offset);
-        best = v_below(better, explained, explained, best);
+        vf more = v_sub(explained, best), one = v_set(1.0f), taken = v_below(margin, more, one, v_zero());
+        vf alike = v_below(margin, v_abs(more), v_zero(), v_below(more, v_set(INFINITY), one, v_zero()));
+        if (v_top(alike) > 0.0f) {
+            vf left = affine_misfit(x, w, n, top, s, o, &unused), before = affine_misfit(x, w, n, top, *scale, *offset, &unused);
+            taken = v_below(v_zero(), alike, v_below(left, before, one, v_zero()), taken);
+        }
+        *scale = v_below(v_zero(), taken, s, *scale);
+        *offset = v_below(v_zero(), taken, o, *offset);
+        best = v_below(v_zero(), taken, v_max(best, explained), best);
     }
 }
 

@@ -26,6 +26,12 @@ EQ_INLINE constant_fit fit_constant(const vf *x, const vf *w, float most, const 
 
 typedef struct { vf d, sc[16], error; } scaled;
 
+/* A neighbour beyond one end is the other end: blocks that fit as well turned over have one more place to go. */
+EQ_INLINE vf v_turned(vf sc, float low, float high) {
+    vf l = v_set(low), h = v_set(high);
+    return v_below(h, sc, l, v_below(sc, l, h, sc));
+}
+
 /* The integer scales near `at->sc` that are best with at->d. Returns the error; *d: what least squares would have instead. */
 EQ_INLINE vf scaled_round(int levels, const vf *x, const vf *w, int blocks, float low, float high, int reach, scaled *at, vf *d) {
     int n = 256 / blocks;
@@ -35,7 +41,7 @@ EQ_INLINE vf scaled_round(int levels, const vf *x, const vf *w, int blocks, floa
         const vf *xb = x + b * n, *wb = w + b * n;
         vf start = at->sc[b], best = v_set(INFINITY), xq = v_zero(), qq = v_zero();
         for (int k = -reach; k <= reach; k++) {
-            vf sc = v_clamp(v_add(start, v_set((float)k)), low, high), s = v_mul(at->d, sc), inverse = v_inverse(s), e = v_zero();
+            vf sc = v_turned(v_add(start, v_set((float)k)), low, high), s = v_mul(at->d, sc), inverse = v_inverse(s), e = v_zero();
             fit_sums t = {v_zero(), v_zero()};
             for (int i = 0; i < n; i++) {
                 vf q = nearest(levels, v_mul(xb[i], inverse)), wq = v_mul(wb[i], q), r = v_sub(xb[i], v_mul(s, q));
@@ -299,7 +305,7 @@ EQ_INLINE void best_scaled(int levels, const vf *x, const vf *w, int blocks, flo
         best->sc[b] = v_zero();
     }
     for (int k = 0; k < SCALED_PLACES; k++) {
-        float near = (float)k * -low / 32.0f;
+        float near = (float)(k / 2) * -low / 16.0f;
         start_scaled(levels, x, w, blocks, low, high, s, k % 2 ? high + 1 - near : low + near, best);
     }
     refine_scaled(levels, x, w, blocks, low, high, SCALED_ROUNDS, best);

@@ -46,21 +46,22 @@ def ends(x: F32) -> tuple[F32, F32]:
 
 
 def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
-    """The pair that explains most among grids a little larger, smaller and shifted than the range of x.
+    """The pair that explains most among those fitted to grids a little larger, smaller and shifted than the range of x.
 
-    anchored: the range takes in zero, and the offset is not above it.
+    anchored: the range takes in zero, and the offset is not above it. Sums have errors of float arithmetic: pairs that
+    explain the same but for those are told apart by what they leave.
     """
     low, high = ends(x)
     low = np.minimum(low, np.float32(0)) if anchored else low
     y = x - low
     margin = np.float32(3e-6) * total(w * y * y)
-    unit, t = inverse(high - low), Sums(y, w)
+    unit, t, whole = inverse(high - low), Sums(y, w), Sums(x, w)
     scale, offset, best = np.zeros_like(low), low, np.full_like(low, -INF)
     for k in range(46):
         row, column = divmod(k - 1, 5)
         steps, start = np.float32(top), np.float32(0)
         if k:
-            first, step, shift = (-0.75, 0.2, 0.15) if top < 4 else (-0.6, 0.45, 0.3)
+            first, step, shift = (-0.75, 0.2, 0.15) if top < 4 else (-1.0, 0.5, 0.3)
             steps += np.float32(first) + np.float32(step) * np.float32(row)
             start = np.float32(shift) * np.float32(1 - column)
         t.take(nearest_int(y * (unit * steps) + start, 0, top))
@@ -70,10 +71,11 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
             through = below(np.full_like(low, TINY), t.qq, (t.xq + low * t.q) / t.qq, np.float32(0))
             s = below(np.zeros_like(o), o, through, s)
             o = np.minimum(o, np.float32(0))
-        better = best + margin
-        scale = below(better, explained, s, scale)
-        offset = below(better, explained, o, offset)
-        best = below(better, explained, explained, best)
+        more = explained - best
+        left, before = whole.misfit(top, s, o), whole.misfit(top, scale, offset)
+        taken = np.where(np.abs(more) <= margin, left < before, margin < more)
+        scale, offset = np.where(taken, s, scale), np.where(taken, o, offset)
+        best = np.where(taken, np.maximum(best, explained), best)
     return scale, offset
 
 

@@ -61,11 +61,14 @@ class Scaled:
     def round(self, d: F32, sc: F32, reach: int) -> tuple[F32, F32, F32]:
         """The scales near `sc` that are best with d; the error; the d that least squares would have with them."""
         error, whole_xq, whole_qq = (np.zeros_like(d) for _ in range(3))
+        low, high = np.float32(self.low), np.float32(self.high)
         chosen = sc.copy()
         for b, (x, w) in enumerate(zip(self.x, self.w)):
             best, xq, qq = np.full_like(d, INF), np.zeros_like(d), np.zeros_like(d)
             for k in range(-reach, reach + 1):
-                near = np.clip(sc[b] + np.float32(k), np.float32(self.low), np.float32(self.high))
+                near = sc[b] + np.float32(k)
+                # beyond one end is the other: blocks that fit as well turned over have one more place to go
+                near = below(high, near, low, below(near, low, high, near))
                 s = d * near
                 q = self.nearest(x * inverse(s))
                 wq, r = w * q, x - s * q
@@ -86,7 +89,7 @@ class Scaled:
         parts = zip(self.x, self.w)
         s = np.stack([scale.scan_scales(self.nearest, *p, end, first, step, steps, True, False).d for p in parts])
         for k in range(_SCALED_PLACES):
-            near = np.float32(k * -self.low) / np.float32(32)
+            near = np.float32(k // 2 * -self.low) / np.float32(16)
             place = np.float32(self.high + 1) - near if k % 2 else np.float32(self.low) + near
             d = to_half(largest(s) / place)
             sc = nearest_int(s * inverse(d), self.low, self.high)
