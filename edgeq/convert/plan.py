@@ -1,10 +1,12 @@
 """What goes into the file: every tensor of the architecture with its source, its format and what is done to it.
 
-Reads scales and zeros of quantized tensors, and no weight: `--dry-run` shows a plan and writes nothing."""
+Reads scales and zeros of quantized tensors, and of weights none but a head that may be the embedding again: `--dry-run`
+shows a plan and writes nothing."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeq.convert import grid
 from edgeq.convert.checkpoint import Checkpoint
-from edgeq.convert.families.family import Family, Slot, pairs_from_halves
+from edgeq.convert.families.family import EMBEDDING, HEAD, Family, Slot, pairs_from_halves
 from edgeq.convert.hparams import Hparams
 from edgeq.convert.prequantized import sources as quantized_sources
 from edgeq.convert.source import Integers, Plain, Rows, Source
@@ -74,8 +76,7 @@ def plan(checkpoint: Checkpoint, family: Family, h: Hparams, kind: str = "auto")
     biases = {n: s for n, s in sources.items() if method and n.endswith(".bias") and len(s.shape) == 1}
     empty = {n for n, s in biases.items() if not s.floats(np.arange(s.shape[0])).any()}
     slots, sizes = family.tensors(h), h.sizes()
-    if all(s.target != "output.weight" for s in slots) and sources.pop("lm_head.weight", None) is not None:
-        notes.append("lm_head.weight: left out, config.json ties the head to the embedding")
+    notes += _tied(slots, sources)
     items = []
     for slot in slots:
         source = sources.pop(slot.source, None)
@@ -96,6 +97,19 @@ def plan(checkpoint: Checkpoint, family: Family, h: Hparams, kind: str = "auto")
         )
     made = [Item(name, v.shape, "F32", None, v) for name, v in family.rope(h).tensors.items()]
     return Plan(items + made, method, notes)
+
+
+def _tied(slots: list[Slot], sources: dict[str, Source]) -> Iterator[str]:
+    """Removes a head that is the embedding again, where config.json ties the two; the note on what was done."""
+    names = {slot.target: slot.source for slot in slots}
+    head, embedding = sources.get(names[HEAD]), sources.get(names[EMBEDDING])
+    if not any(slot.target == HEAD and slot.optional for slot in slots) or head is None:
+        return
+    if isinstance(head, Plain) and head.same(embedding):
+        del sources[names[HEAD]]
+        yield f"{head.name}: left out, config.json ties the head to the embedding"
+    else:
+        yield f"{head.name}: kept, for it is not the embedding, though tie_word_embeddings of config.json says so"
 
 
 def _format(kind: str) -> Format:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package
 MAX_TENSORS = 1 << 20
 MAX_DIMS = 8
+PIECE = 8 << 20  # bytes at a time
 
 DTYPES: dict[str, tuple[int, str]] = {
     "F64": (8, "<f8"), "F32": (4, "<f4"), "F16": (2, "<f2"), "BF16": (2, "<u2"), "F8_E4M3": (1, "u1"),
@@ -95,6 +96,17 @@ class Tensor(Record):
         size = self.nbytes // self.shape[0]
         data = self.file.read(self.at + first * size, (end - first) * size).view(DTYPES[self.dtype][1])
         return data.reshape(end - first, *self.shape[1:])[rows - first]
+
+    def same(self, other: Tensor) -> bool:
+        """Whether dtype, shape and every byte are the same; read in pieces."""
+        import numpy as np
+
+        if (self.dtype, self.shape) != (other.dtype, other.shape):
+            return False
+        pieces = ((at, min(PIECE, self.nbytes - at)) for at in range(0, self.nbytes, PIECE))
+        return all(
+            np.array_equal(self.file.read(self.at + at, n), other.file.read(other.at + at, n)) for at, n in pieces
+        )
 
 
 def read(path: str | Path) -> list[Tensor]:

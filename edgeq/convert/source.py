@@ -55,6 +55,10 @@ class Plain:
     def floats(self, rows: Rows) -> Floats:
         return decode(self._tensor.rows(rows), self.kind)
 
+    def same(self, other: Source | None) -> bool:
+        """Whether the other is a tensor of the same bytes."""
+        return isinstance(other, Plain) and self._tensor.same(other._tensor)
+
 
 class Integers:
     """Whole numbers q with value (q - zero) · scale. A method subclasses it and says where its numbers lie.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 import edgeq
 from edgeq import convert, gguf
 from edgeq.backends.reference import ReferenceBackend
+from edgeq.convert import safetensors
 from edgeq.errors import ModelError, UsageError
 from edgeq.imatrix import Entry, ImportanceMatrix
 from edgeq.quantize import quantize
 from models import checkpoints
-from models.checkpoints.writer import stored, weights, write_shards, write_spec
+from models.checkpoints.writer import Stored, stored, weights, write_shards, write_spec
 
 
 def logits(path: Path, spec: checkpoints.Spec) -> np.ndarray:
@@ -137,15 +140,52 @@ def test_importances_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert any("no importances for 13 tensors, from blk.0.attn_k.weight on" in note for note in notes), notes
 
 
-def test_the_head_of_a_tied_model_is_left_out(tmp_path: Path) -> None:
-    import json
-
-    checkpoints.write("qwen2", tmp_path / "in")
-    path = tmp_path / "in" / "config.json"
+def tie(folder: Path, change: Callable[[dict[str, Stored]], None]) -> convert.Report:
+    """The plan of the qwen2 checkpoint, tied by its config, after a change to its tensors."""
+    spec = checkpoints.write("qwen2", folder)
+    path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tie_word_embeddings": True}))
-    report = convert.prepare(tmp_path / "in", tmp_path / "out.gguf")
+    entries = {name: stored(values, spec.dtype) for name, values in weights(spec).items()}
+    change(entries)
+    write_shards(folder, entries)
+    return convert.prepare(folder, folder / "out.gguf")
+
+
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+def test_the_head_of_a_tied_model_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safetensors, "PIECE", 1000)
+    report = tie(tmp_path, lambda entries: entries.update({HEAD: entries[EMBEDDING]}))
     assert "output.weight" not in {item.name for item in report.plan.items}
     assert any("ties the head" in note for note in report.notes)
+    report = tie(tmp_path, lambda entries: entries.pop(HEAD) and None)
+    assert "output.weight" not in {item.name for item in report.plan.items}
+    assert not any("head" in note for note in report.notes)
+
+
+def last_number(entries: dict[str, Stored]) -> None:
+    dtype, values = entries[EMBEDDING]
+    values = values.copy()
+    values[-1, -1] ^= 1  # of BF16, the last bit
+    entries[HEAD] = dtype, values
+
+
+def another_dtype(entries: dict[str, Stored]) -> None:
+    dtype, values = entries[EMBEDDING]
+    assert dtype == "BF16"
+    entries[HEAD] = "F32", np.left_shift(values, 16, dtype=np.uint32).view("<f4")
+
+
+@pytest.mark.parametrize("change", [lambda entries: None, last_number, another_dtype])
+def test_a_head_that_differs_from_the_embedding_was_dropped(
+    tmp_path: Path, change: Callable[[dict[str, Stored]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers keeps both, whatever tie_word_embeddings says."""
+    monkeypatch.setattr(safetensors, "PIECE", 1000)
+    report = tie(tmp_path, change)
+    assert "output.weight" in {item.name for item in report.plan.items}
+    assert any("lm_head.weight: kept, for it is not the embedding" in note for note in report.notes)
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(tmp_path: Path) -> None:

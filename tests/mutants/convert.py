@@ -24,6 +24,9 @@ MUTANTS: list[Mutant] = [
         ("_check_layout", "if first != at:", "if first < at:", "gaps"),
         ("_check_layout", "if first != at:", "if first > at:", "tensors that overlap"),
     ),
+    *of("safetensors.py", MODELS)(
+        ("Tensor.same", "self.at + at, n", "self.at, n", "tensors that begin alike"),
+    ),
     *of("checkpoint.py", REFUSALS)(
         ("Checkpoint._weight_map", 'set(shard) & set("/\\\\:\\0")', "False", "shards outside the folder"),
         ("Checkpoint._read_all", "wanted.get(tensor.name) != path.name", "False", "tensors that the index lacks"),
@@ -43,7 +46,7 @@ MUTANTS: list[Mutant] = [
     *of("families/family.py", MODELS)(
         ("pairs_from_halves", "(heads, 2, -1)", "(heads, -1, 2)", "halves to pairs"),
         ("attention", '"kv_heads") if permuted', '"heads") if permuted', "pairs of k with grouped queries"),
-        ("tied", "or not h.flag", "or h.flag", "tied heads"),
+        ("tied", "(optional=optional)", "(optional=False)", "tied heads"),
     ),
     *of("families/family.py", REFUSALS)(
         ("window_ignored", "window < h.context", "False", "the note on windows"),
@@ -103,6 +106,7 @@ MUTANTS: list[Mutant] = [
     *of("plan.py", MODELS, REFUSALS, "prequantized")(
         ("plan", "if source.shape != shape:", "if False:", "shapes"),
         ("plan", "if unknown := sources.keys() - empty", "if unknown := set()", "tensors that are not known"),
+        ("_tied", "head.same(embedding)", "True", "a head that is not the embedding"),
         ("plan", "or slot.source in empty", "", "biases of zeros"),
         ("_item", "taken=fmt in holding", "taken=False", "whole numbers taken over"),
         ("_item", "if shape[-1] % FORMATS[fmt].block:", "if False:", "rows that are no whole blocks"),

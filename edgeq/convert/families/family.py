@@ -14,6 +14,8 @@ from edgeq.errors import ModelError, shown
 from edgeq.gguf import Value
 from edgeq.record import Record
 
+EMBEDDING, HEAD = "token_embd.weight", "output.weight"
+
 
 class Slot(Record):
     """A tensor of the GGUF file, and where a checkpoint keeps it.
@@ -87,9 +89,9 @@ class Family(Record):
         """Every slot of a model with this config, in the order of the file: the order in which a step reads them."""
         biases = {f"blk.{{}}.{name}.bias" for name in self.biases(h)}
         slots = [s.replace(optional=False) if s.target in biases else s for s in self.slots]
-        first = [s for s in slots if s.target == "token_embd.weight"]
+        first = [s for s in slots if s.target == EMBEDDING]
         layer = [s for s in slots if "{}" in s.target]
-        last = [s for s in slots if "{}" not in s.target and s.target != "token_embd.weight"]
+        last = [s for s in slots if "{}" not in s.target and s.target != EMBEDDING]
         return self.adjust(h, first + [s.of(i) for i in range(h.layers) for s in layer] + last)
 
     def metadata(self, h: Hparams, context: int | None = None) -> Keys:
@@ -117,8 +119,9 @@ def pairs_from_halves(rows: int, heads: int) -> NDArray[np.intp]:
 
 
 def tied(h: Hparams, slots: list[Slot]) -> list[Slot]:
-    """Without the head where the config ties it to the embedding."""
-    return [s for s in slots if s.target != "output.weight" or not h.flag("tie_word_embeddings", False)]
+    """With a head that may be missing where the config ties it to the embedding."""
+    optional = h.flag("tie_word_embeddings", False)
+    return [s.replace(optional=optional) if s.target == HEAD else s for s in slots]
 
 
 def linear(target: str, source: str, rows: str, cols: str, heads: str = "", bias: bool = True) -> tuple[Slot, ...]:
@@ -140,9 +143,9 @@ def norm(target: str, source: str, size: str = "width", plus: float = 0.0) -> Sl
 def ends(plus: float = 0.0) -> tuple[Slot, ...]:
     """Embedding, last norm, head."""
     return (
-        Slot("token_embd.weight", "model.embed_tokens.weight", ("vocab", "width")),
+        Slot(EMBEDDING, "model.embed_tokens.weight", ("vocab", "width")),
         Slot("output_norm.weight", "model.norm.weight", ("width",), plus=plus),
-        Slot("output.weight", "lm_head.weight", ("vocab", "width")),
+        Slot(HEAD, "lm_head.weight", ("vocab", "width")),
     )
 
 
