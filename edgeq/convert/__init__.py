@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
 from edgeq.record import Record
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeq.convert.output import Error, Told
     from edgeq.convert.plan import Plan
     from edgeq.gguf import Value
+    from edgeq.gguf.reader import StrPath
     from edgeq.quantize.importances import Importances
 
 __all__ = ["Report", "convert", "prepare", "write"]
@@ -27,7 +28,7 @@ __all__ = ["Report", "convert", "prepare", "write"]
 
 class Report(Record):
     """What was done, or with a dry run would be. `errors`: by tensor, what the import of quantized weights cost;
-    `notes`: what could not be kept, and every fallback."""
+    `notes`: what could not be kept, and every fallback; `sources`: files read beside the checkpoint's."""
 
     target: str
     architecture: str
@@ -36,6 +37,7 @@ class Report(Record):
     notes: list[str]
     errors: dict[str, Error]
     checkpoint: Checkpoint
+    sources: tuple[StrPath, ...] = ()
 
 
 def prepare(
@@ -83,7 +85,7 @@ def prepare(
         keys |= importances.metadata(importance, str(importance_file))
     keys |= tokens
     notes += more + [f"{item.name}: {item.note}" for item in found.items if item.note]
-    return Report(str(target), family.arch, found, keys, notes, {}, checkpoint)
+    return Report(str(target), family.arch, found, keys, notes, {}, checkpoint, (importance_file,))
 
 
 def convert(
@@ -119,6 +121,7 @@ def write(report: Report, overwrite: bool = False, told: Told | None = None) -> 
     """Writes what `prepare` planned; gives the report's `errors`."""
     from edgeq.convert.output import write as write_file
 
-    if told is None:
-        return write_file(report.checkpoint, report.target, report.metadata, report.plan.items, overwrite)
-    return write_file(report.checkpoint, report.target, report.metadata, report.plan.items, overwrite, told)
+    more: dict[str, Any] = {} if told is None else {"told": told}
+    return write_file(
+        report.checkpoint, report.target, report.metadata, report.plan.items, overwrite, sources=report.sources, **more
+    )

@@ -17,6 +17,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 MAX_JSON = 256 << 20  # bytes; the largest tokenizer.json are 35 MB
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+INPUTS = (".json", ".safetensors", ".model", ".jinja", ".txt", ".md", *PICKLES)
 
 
 class Checkpoint:
@@ -79,8 +80,8 @@ class Checkpoint:
 
     @property
     def files(self) -> list[Path]:
-        """The safetensors files read."""
-        return list(self._read)
+        """What no output may be written over."""
+        return inputs(self.folder)
 
     def release(self) -> None:
         """Forgets the weights that were read and kept."""
@@ -151,6 +152,11 @@ class Checkpoint:
             if name not in found:
                 raise FormatError(f"tensor {shown(name)} is missing in {shown(shard)}, where {INDEX} has it")
         return found
+
+
+def inputs(folder: str | Path) -> list[Path]:
+    """The files that the checkpoint or the adapter in a folder consists of, read or not."""
+    return [path for pattern in ("*", "*/*") for path in Path(folder).glob(pattern) if path.suffix in INPUTS]
 
 
 def model_config(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from edgeq.gguf import Value
 from edgeq.quants import by_name
 from edgeq.quants.encode import can_encode
 from edgeq.record import Record
+
+if TYPE_CHECKING:
+    from edgeq.gguf.reader import StrPath
 
 CHUNK = 1 << 22  # weights at a time: 16 MB of float32
 
@@ -45,16 +48,17 @@ def write(
     items: list[Item],
     overwrite: bool = False,
     told: Told = lambda item, nbytes: None,
+    sources: Iterable[StrPath] = (),
 ) -> dict[str, Error]:
-    """Writes the file; gives what rounding cost each tensor that the checkpoint has quantized.
+    """Writes the file, but over none of the checkpoint's files and `sources`; gives what rounding cost each tensor that
+    the checkpoint has quantized.
 
     Raises ModelError, naming the tensor, for weights that are not finite; nothing is left behind then."""
     check_encoders(items)
     checkpoint.check_unchanged()
     errors: dict[str, Error] = {}
     infos = [(item.name, item.shape, item.format) for item in items]
-    # Only the weights are kept from being overwritten by name; a .gguf is none of the checkpoint's files.
-    with gguf.Writer(target, metadata, infos, overwrite=overwrite, sources=checkpoint.files) as file:
+    with gguf.Writer(target, metadata, infos, overwrite=overwrite, sources=[*checkpoint.files, *sources]) as file:
         for item in items:
             sums = _Sums() if item.quantized else None
             file.write(item.name, _streamed(chunks(item, sums), item, checkpoint, told))

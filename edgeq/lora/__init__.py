@@ -82,6 +82,7 @@ def convert(
     from edgeq.lora import peft
     from edgeq.lora.adapter import write
 
-    adapter = peft.read(os.fspath(folder), peft.find_base(os.fspath(base)))
-    write(adapter, target, kind, overwrite)
+    model = peft.find_base(os.fspath(base))
+    adapter = peft.read(os.fspath(folder), model)
+    write(adapter, target, kind, overwrite, model.files)
     return adapter

@@ -8,7 +8,7 @@ weight two tensors, its name with `.lora_a` [r, in] and `.lora_b` [out, r] behin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,12 +50,14 @@ class Pair(Record):
 class Adapter(Record):
     """A low-rank adapter (LoRA: Hu et al. 2021, arXiv 2106.09685): W + scale · alpha / r · B A for each weight W.
 
-    `pairs` are A and B by GGUF name of the weight, `alpha` the numerator of the scale that it was trained with."""
+    `pairs` are A and B by GGUF name of the weight, `alpha` the numerator of the scale that it was trained with, `files`
+    what it was read from."""
 
     path: str
     architecture: str
     alpha: float
     pairs: Mapping[str, Pair]
+    files: tuple[str, ...] = ()
 
     def factor(self, name: str) -> float:
         """What b @ a of this weight is multiplied by: alpha / r; 1 where alpha is 0, which is that of files without."""
@@ -107,7 +109,8 @@ def read(path: StrPath) -> Adapter:
         if not found:
             raise ModelError(f"{where}: an adapter without tensors")
         pairs = {name: _pair(name, tensors, where) for name, tensors in found.items()}
-        return Adapter(file.path, str(file.metadata["general.architecture"]), float(alpha), pairs)
+        files = tuple(part.path for part in file.parts)
+        return Adapter(file.path, str(file.metadata["general.architecture"]), float(alpha), pairs, files)
 
 
 def _check_kind(file: GGUFFile, where: str) -> None:
@@ -163,8 +166,11 @@ def _floats(tensor: Tensor, where: str) -> F32:
         return quants.dequantize(data, tensor.format).reshape(tensor.shape).astype(np.float32, copy=False)
 
 
-def write(adapter: Adapter, target: StrPath, kind: str = "F32", overwrite: bool = False) -> None:
-    """Writes the adapter as a GGUF file that llama.cpp reads too, whole or not at all.
+def write(
+    adapter: Adapter, target: StrPath, kind: str = "F32", overwrite: bool = False, sources: Iterable[str] = ()
+) -> None:
+    """Writes the adapter as a GGUF file that llama.cpp reads too, whole or not at all, over none of its own files and
+    of `sources`.
 
     kind: the format of A and B: F32, F16 or BF16. Raises UsageError for others, and where the file cannot be written;
     ModelError for numbers that are too large for it."""
@@ -179,7 +185,8 @@ def write(adapter: Adapter, target: StrPath, kind: str = "F32", overwrite: bool 
         "general.file_type": gguf.Value("u32", FORMATS[fmt.name]),
     }
     rows = [(name + suffix, x) for name, p in adapter.pairs.items() for suffix, x in zip(SUFFIXES, halves(name, p))]
-    with gguf.Writer(target, metadata, [(n, x.shape, fmt) for n, x in rows], overwrite=overwrite) as writer:
+    infos = [(n, x.shape, fmt) for n, x in rows]
+    with gguf.Writer(target, metadata, infos, overwrite=overwrite, sources=[*adapter.files, *sources]) as writer:
         for name, half in rows:
             try:
                 writer.write(name, quants.quantize(half, fmt))

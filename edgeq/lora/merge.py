@@ -64,7 +64,8 @@ def merge(
     from edgeq.lora import load_all
 
     with gguf.open(base) as file:
-        pairs = stack(load_all(adapters, file))
+        loaded = load_all(adapters, file)
+        pairs = stack(loaded)
         if not pairs:
             raise UsageError("no adapter: there is nothing to merge")
         if EMBEDDING in pairs and "output.weight" not in file.tensors:
@@ -80,7 +81,8 @@ def merge(
         metadata = {k: v for k, v in file.metadata.typed().items() if k not in SPLIT_KEYS}
         if kind:
             metadata |= file_type((r.format.name, r.nbytes) for r in rows if len(r.shape) > 1)
-        writer = gguf.Writer(target, metadata, rows, overwrite=overwrite, sources=[p.path for p in file.parts])
+        sources = [p.path for p in file.parts] + [name for adapter, _ in loaded for name in adapter.files]
+        writer = gguf.Writer(target, metadata, rows, overwrite=overwrite, sources=sources)
         found, done, total = [], 0, sum(t.nbytes for t in file.tensors.values())
         with writer:
             for name, tensor in file.tensors.items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.convert import families
-from edgeq.convert.checkpoint import Checkpoint, model_config
+from edgeq.convert.checkpoint import Checkpoint, inputs, model_config
 from edgeq.convert.families.family import Family, Slot, pairs_from_halves
 from edgeq.convert.floats import FLOATS, decode
 from edgeq.convert.safetensors import read as read_tensors
@@ -52,11 +52,13 @@ INITIAL = ("gaussian", "eva", "orthogonal")  # inits that leave the base as it i
 
 
 class Base(Record):
-    """The model that an adapter belongs to: what is needed of it. `heads`: query and key heads of each layer."""
+    """The model that an adapter belongs to: what is needed of it. `heads`: query and key heads of each layer; `files`:
+    those that it consists of."""
 
     family: Family
     layers: int
     heads: tuple[tuple[int, int], ...]
+    files: tuple[str, ...] = ()
 
     def slots(self) -> dict[str, tuple[Slot, int]]:
         """The tensor of the file for each matrix of a checkpoint, and its layer."""
@@ -77,7 +79,8 @@ def base_of_file(file: GGUFFile) -> Base:
     if family is None:
         raise ModelError(f"{shown(file.path)}: architecture {shown(name, 60)!r}: edgeq converts no adapters for it")
     config = Config.read(Keys(file.metadata, family.arch))
-    return Base(family, config.layers, tuple(zip(config.heads, config.kv_heads)))
+    files = tuple(part.path for part in file.parts)
+    return Base(family, config.layers, tuple(zip(config.heads, config.kv_heads)), files)
 
 
 def base_of_config(config: Mapping[str, Any]) -> Base:
@@ -90,7 +93,7 @@ def base_of_config(config: Mapping[str, Any]) -> Base:
 def find_base(path: str | Path) -> Base:
     """The base at `path`: a GGUF file, or the folder of a checkpoint, of which only config.json is read."""
     if Path(path).is_dir():
-        return base_of_config(Checkpoint(path).config)
+        return base_of_config(Checkpoint(path).config).replace(files=tuple(map(str, inputs(path))))
     from edgeq import gguf
 
     with gguf.open(path) as file:
@@ -144,9 +147,8 @@ def read(folder: str | Path, base: Base) -> Adapter:
             )
         pairs[slot.target] = _pair(config, module, both, slot, base.heads[layer], alpha, where)
     order = {slot.target: i for i, (slot, _) in enumerate(slots.values())}
-    return Adapter(
-        str(folder), base.family.arch, alpha, dict(sorted(pairs.items(), key=lambda item: order[item[0]]))
-    )  # fmt: skip
+    ordered = dict(sorted(pairs.items(), key=lambda item: order[item[0]]))
+    return Adapter(str(folder), base.family.arch, alpha, ordered, tuple(map(str, inputs(folder))))
 
 
 def _pair(

@@ -87,7 +87,7 @@ def quantize(
         metadata = _metadata(g, mix.file_type, importance, os.fsdecode(importance_file))
         writer = Writer(
             target, metadata, [gguf.tensor_info(c.name, c.shape, c.target) for c in plan],
-            overwrite=overwrite, sources=[part.path for part in g.parts],
+            overwrite=overwrite, sources=[*(part.path for part in g.parts), importance_file],
             groups=[len(part.header.tensors) for part in g.parts] if keep_split and len(g.parts) > 1 else None,
             resume=_fingerprint(g, plan, weights) if resume else None,
         )  # fmt: skip

@@ -124,6 +124,19 @@ def test_a_mix_in_one_pass_is_that_of_two(tmp_path: Path, name: str, mix: str, w
     assert any("are no whole blocks of" in note for note in report.notes) or mix == "Q4_0"
 
 
+def test_the_output_was_written_over_the_importances(tmp_path: Path) -> None:
+    checkpoints.write("llama", tmp_path / "in")
+    few = ImportanceMatrix({"blk.0.attn_q.weight": Entry(np.ones((1, 32)), np.ones(1))})
+    path = tmp_path / "im.gguf"
+    path.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="is the file that is read"):
+        convert.convert(tmp_path / "in", path, "q4_0", importance=few, importance_file=path, overwrite=True)
+    convert.convert(tmp_path / "in", tmp_path / "f32.gguf", "f32")
+    with pytest.raises(UsageError, match="is the file that is read"):
+        quantize(tmp_path / "f32.gguf", path, "q4_0", importance=few, importance_file=path, overwrite=True)
+    assert path.read_bytes() == b"mine"
+
+
 def test_importances_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     checkpoints.write("llama", tmp_path / "in")
     other = ImportanceMatrix({"blk.9.attn_q.weight": Entry(np.ones((1, 64)), np.ones(1))})

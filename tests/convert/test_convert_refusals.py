@@ -211,9 +211,29 @@ def test_an_existing_file_is_kept(source: Path) -> None:
     assert target.read_bytes()[:4] == b"GGUF"
 
 
-def test_the_weights_are_not_written_over(source: Path) -> None:
-    with pytest.raises(EdgeqError):
-        convert.convert(source, source / "model.safetensors", overwrite=True)
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "chat_template.jinja",
+     "additional_chat_templates/rag.jinja", "link"],
+)  # fmt: skip
+@pytest.mark.parametrize("vocab_only", [False, True])
+def test_the_output_was_written_over_files_of_the_checkpoint(source: Path, name: str, vocab_only: bool) -> None:
+    path = source / name
+    path.parent.mkdir(exist_ok=True)
+    if name == "link":
+        path.symlink_to("config.json")
+    elif not path.exists():
+        path.write_text("text")
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="is the file that is read"):
+        convert.convert(source, path, vocab_only=vocab_only, overwrite=True)
+    assert path.read_bytes() == before
+
+
+def test_a_model_may_be_written_over_in_the_folder_of_its_checkpoint(source: Path) -> None:
+    for name in ("a.gguf", "out"):
+        convert.convert(source, source / name)
+        convert.convert(source, source / name, overwrite=True)
 
 
 def test_a_file_that_changes_meanwhile(source: Path) -> None:

@@ -302,6 +302,29 @@ def test_a_folder_can_be_merged(made: Path, tmp_path: Path) -> None:
     assert np.abs(logits(tmp_path / "m.gguf", ids) - adapters.golden("llama-head")).max() < 1e-3
 
 
+def test_the_output_was_written_over_what_it_is_made_of(made: Path, tmp_path: Path) -> None:
+    file, other = tmp_path / "base.gguf", tmp_path / "other.gguf"
+    checkpoints.write("llama", tmp_path / "base")
+    convert.convert(tmp_path / "base", file, "f32")
+    (made / "README.md").write_text("text")
+    lora.convert(made, other, file)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    model, adapter = str(file), str(made)
+    for words in (
+        ["lora", "merge", model, str(other), str(other)],
+        ["lora", "merge", model, adapter, adapter + "/adapter_model.safetensors"],
+        ["lora", "merge", model, adapter, adapter + "/adapter_config.json"],
+        ["lora", "merge", model, str(other), adapter, str(other)],
+        ["convert", adapter, model, "--base", model],
+        ["convert", adapter, str(tmp_path / "base" / "config.json"), "--base", str(tmp_path / "base")],
+        ["convert", adapter, adapter + "/adapter_config.json", "--base", model],
+        ["convert", adapter, adapter + "/README.md", "--base", model],
+    ):
+        assert main([*words, "--overwrite"]) == 2, words
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before, words
+    assert main(["convert", adapter, str(other), "--base", model, "--overwrite"]) == 0
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 

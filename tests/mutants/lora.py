@@ -36,6 +36,8 @@ MUTANTS: list[Mutant] = [
         ("_pair", "b[pairs_from_halves(b.shape[0], count)]", "b", "halves not made pairs"),
         ("_pair", "math.sqrt(found.rank)", "1.0", "the factor of rank-stabilized adapters"),
         ("_pair", "own / alpha *", "", "alphas of single modules"),
+        ("read", "tuple(map(str, inputs(folder)))", "()", "a folder written over"),
+        ("find_base", ".replace(files=tuple(map(str, inputs(path))))", "", "a base written over"),
         ("_check", 'if kind != "LORA":', "if False:", "other methods"),
         ("_check", 'config.get("bias", "none") != "none"', "False", "trained biases"),
         ("_check", "if config.get(key)}", "if False}", "all that is no low-rank sum"),
@@ -54,6 +56,7 @@ MUTANTS: list[Mutant] = [
         ("_rows", "slice(-first % SAMPLE, None, SAMPLE)", "slice(0, 0)", "no sample"),
         ("_scale", "or found == 0.0", "", "scales of 0"),
         ("merge", "if k not in SPLIT_KEYS", "", "keys of parts"),
+        ("merge", " + [name for adapter, _ in loaded for name in adapter.files]", "", "adapters written over"),
         ("merge", "if file.changed():", "if False:", "bases that change meanwhile"),
     ),
 ]
