@@ -61,7 +61,7 @@ class Checkpoint:
     def bytes(self, name: str) -> bytes | None:
         """A small file, or None without it."""
         path = self.folder / name
-        if not path.is_file():
+        if not is_file(path):
             return None
         size = path.stat().st_size
         if size > MAX_JSON:
@@ -109,7 +109,7 @@ class Checkpoint:
 
     def _shards(self, wanted: dict[str, str]) -> list[Path]:
         names = sorted(set(wanted.values()))
-        missing = [name for name in names if not (self.folder / name).is_file()]
+        missing = [name for name in names if not is_file(self.folder / name)]
         if missing:
             raise FormatError(
                 f"{shown(self.folder)}: {len(missing)} of {len(names)} shards are missing: "
@@ -118,9 +118,9 @@ class Checkpoint:
         return [self.folder / name for name in names]
 
     def _single(self) -> list[Path]:
-        if (self.folder / SINGLE).is_file():
+        if is_file(self.folder / SINGLE):
             return [self.folder / SINGLE]
-        found = sorted(self.folder.glob("*.safetensors"))
+        found = sorted(path for path in self.folder.glob("*.safetensors") if is_file(path))
         if len(found) == 1:
             return found
         if found:
@@ -152,6 +152,16 @@ class Checkpoint:
             if name not in found:
                 raise FormatError(f"tensor {shown(name)} is missing in {shown(shard)}, where {INDEX} has it")
         return found
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file. FormatError for something else of that name: reading a FIFO would never end."""
+    if os.path.isfile(path):
+        return True
+    if os.path.lexists(path):
+        what = "a link that leads to no file" if os.path.islink(path) else "no regular file"
+        raise FormatError(f"{shown(path)}: {what}; expected a file")
+    return False
 
 
 def inputs(folder: str | Path) -> list[Path]:

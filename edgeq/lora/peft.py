@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.convert import families
-from edgeq.convert.checkpoint import Checkpoint, inputs, model_config
+from edgeq.convert.checkpoint import Checkpoint, inputs, is_file, model_config
 from edgeq.convert.families.family import Family, Slot, pairs_from_halves
 from edgeq.convert.floats import FLOATS, decode
 from edgeq.convert.safetensors import read as read_tensors
@@ -126,20 +126,23 @@ def read(folder: str | Path, base: Base) -> Adapter:
                 f"{where}: tensor {shown(name)} is no lora_A or lora_B of a matrix; leaving it out would make another "
                 "model. Merge the adapter with PEFT, then convert the model"
             )
-        module = found["module"].removeprefix(PREFIX).replace("language_model.", "", 1)
         half = found["half"] or f"embedding_{found['rows']}"
-        if halves.setdefault(module, {}).setdefault(half, array) is not array:
+        if halves.setdefault(found["module"].removeprefix(PREFIX), {}).setdefault(half, array) is not array:
             raise ModelError(f"{where}: tensor {shown(name)} is there twice under two names")
     if not halves:
         raise ModelError(f"{where}: an adapter without tensors")
     alpha, slots = _number(config, "lora_alpha", where), base.slots()
-    pairs = {}
+    pairs: dict[str, Pair] = {}
     for module, both in halves.items():
-        if f"{module}.weight" not in slots:
+        # Patterns of the config are matched with the name that the module has in a multimodal model too.
+        source = module.replace("language_model.", "", 1) + ".weight"
+        if source not in slots:
             raise ModelError(
                 f"{where}: module {shown(module)} is no matrix of {base.family.arch} with {base.layers} layers"
             )
-        slot, layer = slots[f"{module}.weight"]
+        slot, layer = slots[source]
+        if slot.target in pairs:
+            raise ModelError(f"{where}: module {shown(module)} is there twice under two names")
         if slot.target == EMBEDDING and config.get("ensure_weight_tying"):
             raise ModelError(
                 f"{where}: {CONFIG}: ensure_weight_tying: one adapter of the embedding and of the head, which a GGUF "
@@ -165,9 +168,14 @@ def _pair(
         a, b = b.T, a.T
     found = pair(slot.target, np.ascontiguousarray(a), np.ascontiguousarray(b), where)
     wanted = _for_module(config, "rank_pattern", "r", module, where)
-    if found.rank != wanted:
+    if wanted not in (found.rank, None):
         raise ModelError(f"{where}: module {shown(module)} has rank {found.rank}, {CONFIG} says {wanted:g}")
     own = _for_module(config, "alpha_pattern", "lora_alpha", module, where)
+    if own is None:
+        unsafe = next(pattern for pattern in config["alpha_pattern"] if not PATTERN.fullmatch(pattern))
+        raise ModelError(
+            f"{where}: {CONFIG}: alpha_pattern has {shown(unsafe, 60)!r}; edgeq takes names of modules or their ends"
+        )
     b = found.b
     if slot.heads:
         count = heads[0] if slot.heads == "heads" else heads[1]
@@ -183,7 +191,7 @@ def _pair(
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"{shown(folder)}: {CONFIG} is missing; expected the folder of a PEFT adapter")
     if (size := path.stat().st_size) > MAX_CONFIG:
         raise FormatError(f"{shown(path)}: {size} bytes; at most {MAX_CONFIG} are read")
@@ -208,7 +216,11 @@ def _check(config: Mapping[str, Any], where: str) -> None:
         problems["bias"] = "biases were trained beside the adapter"
     init = config.get("init_lora_weights", True)
     if not isinstance(init, bool) and init is not None and init not in INITIAL:
-        problems["init_lora_weights"] = "the base was changed before training; save it with PEFT as a plain adapter"
+        raise ModelError(
+            f"{where}: {CONFIG}: init_lora_weights is {shown(init, 60)}: training began with another base than the "
+            "model's. Save the adapter with PEFT for the model's own (path_initial_model_for_weight_conversion of "
+            "save_pretrained), or merge it there (merge_and_unload) and convert the model"
+        )
     for key, why in problems.items():
         raise ModelError(
             f"{where}: {CONFIG}: {key} is {shown(config[key], 60)}: {why}, which a GGUF adapter cannot hold. "
@@ -218,7 +230,7 @@ def _check(config: Mapping[str, Any], where: str) -> None:
 
 def _tensors(folder: Path) -> dict[str, F32]:
     path = folder / WEIGHTS
-    if not path.is_file():
+    if not is_file(path):
         pickled = folder / "adapter_model.bin"
         hint = "; adapter_model.bin is a pickle, which edgeq does not load: save it anew" if pickled.is_file() else ""
         raise UsageError(f"{shown(folder)}: {WEIGHTS} is missing{hint}")
@@ -238,16 +250,15 @@ def _number(config: Mapping[str, Any], key: str, where: str) -> float:
     return float(value)
 
 
-def _for_module(config: Mapping[str, Any], patterns: str, default: str, module: str, where: str) -> float:
-    """A number that may differ by module: that of the first pattern that is the end of the module's name."""
+def _for_module(config: Mapping[str, Any], patterns: str, default: str, module: str, where: str) -> float | None:
+    """A number that may differ by module: that of the first pattern that is the end of the module's name; None where
+    that cannot be known, after a regular expression that could take forever."""
     given = config.get(patterns) or {}
     if not isinstance(given, dict):
         raise ModelError(f"{where}: {CONFIG}: {patterns} is {shown(given, 40)}; expected a JSON object")
     for pattern in given:
         if not PATTERN.fullmatch(pattern):
-            raise ModelError(
-                f"{where}: {CONFIG}: {patterns} has {shown(pattern, 60)!r}; edgeq takes names of modules or their ends"
-            )
+            return None
         if re.match(rf"(.*\.)?({pattern})$", module):
             return _number(given, pattern, where)
     return _number(config, default, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -196,6 +197,44 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
         convert.convert(tmp_path / "no", tmp_path / "out.gguf")
 
 
+def fifo(path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no FIFOs here")
+    os.mkfifo(path)
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("put", [fifo, loop, Path.mkdir])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "other.safetensors"])
+def test_what_is_no_file_was_waited_for_without_end(source: Path, name: str, put: Callable[[Path], None]) -> None:
+    path = source / name
+    (source / ("model.safetensors" if name == "other.safetensors" else name)).unlink()
+    put(path)
+    words = rf"{name}: (no regular file|a link that leads to no file); expected a file"
+    with pytest.raises(FormatError, match=words):
+        convert.prepare(source, "")
+
+
+@pytest.mark.parametrize("put", [fifo, loop, Path.mkdir])
+def test_a_shard_that_is_no_file(source: Path, put: Callable[[Path], None]) -> None:
+    (source / "model.safetensors").unlink()
+    reweighted(source, lambda entries: None, 3)
+    shard = source / "model-00002-of-00003.safetensors"
+    shard.unlink()
+    put(shard)
+    with pytest.raises(FormatError, match=r"model-00002-of-00003\.safetensors: .*; expected a file"):
+        convert.prepare(source, "")
+
+
+def test_a_shard_with_a_name_too_long_for_the_disk_is_missing(source: Path) -> None:
+    long = {"weight_map": {"x": "a" * 5000 + ".safetensors"}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(long))
+    refused(source, FormatError, "1 of 1 shards are missing")
+
+
 def test_types(source: Path) -> None:
     refused(source, UsageError, "type q9: expected one of F32", "q9")
     refused(source, UsageError, "type i32: expected one of F32", "i32")
@@ -237,8 +276,6 @@ def test_a_model_may_be_written_over_in_the_folder_of_its_checkpoint(source: Pat
 
 
 def test_a_file_that_changes_meanwhile(source: Path) -> None:
-    import os
-
     def told(item: Any, nbytes: int) -> None:
         os.utime(source / "model.safetensors", (1, 1))
 

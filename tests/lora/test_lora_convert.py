@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -133,13 +134,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"layer_replication": [[0, 2], [1, 2]]}, "repeated"),
     ({"trainable_token_indices": [3]}, "trainable_token_indices"),
     ({"alora_invocation_tokens": [1]}, "middle of a text"),
-    ({"init_lora_weights": "pissa_niter_4"}, "the base was changed before training"),
+    ({"init_lora_weights": "pissa_niter_4"}, r"another base than the model's\. Save the adapter .* or merge it there"),
     ({"lora_alpha": 0}, "lora_alpha is 0; expected a number over 0"),
     ({"lora_alpha": "8"}, "lora_alpha is 8; expected a number over 0"),
     ({"lora_alpha": float("nan")}, "lora_alpha is nan"),
     ({"r": 3}, "has rank 4, adapter_config.json says 3"),
     ({"rank_pattern": [4]}, r"rank_pattern is \[4\]"),
-    ({"alpha_pattern": {"(a+)+$": 3}}, "takes names of modules"),
+    ({"alpha_pattern": {"k_proj": 3, "(a+)+$": 3}}, r"alpha_pattern has '\(a\+\)\+\$'; edgeq takes names of modules"),
     ({"alpha_pattern": {"q_proj": -1}}, "q_proj is -1"),
 ]
 
@@ -164,6 +165,31 @@ def test_configs_that_are_no_low_rank_sum(change: dict[str, Any], message: str, 
     refused(made, ModelError, message)
 
 
+def test_regular_expressions_for_ranks_were_refused(made: Path, tmp_path: Path) -> None:
+    """The ranks are those of the tensors."""
+    config = json.loads((made / "adapter_config.json").read_text())
+    patterns = {"^model.layers.7": 9, r".*layers\.0\..*(q|v)_proj": 4}
+    (made / "adapter_config.json").write_text(json.dumps(config | {"r": 3, "rank_pattern": patterns}))
+    assert len(lora.convert(made, tmp_path / "a.gguf", base("llama")[0]).pairs) == 15
+
+
+@pytest.mark.parametrize("inner", ["model.language_model.", "language_model.model."])
+def test_patterns_that_name_the_language_model_were_passed_over(inner: str, made: Path, tmp_path: Path) -> None:
+    """As adapters of multimodal models have them: transformers 5 saves the first name, older ones the second."""
+    path, place = made / "adapter_model.safetensors", base("llama")[0]
+    plain = lora.convert(made, tmp_path / "a.gguf", place)
+    entries = {t.name: stored(t.array().copy(), "F32") for t in read(path)}
+    write_safetensors(path, {n.replace("model.model.model.", f"model.model.{inner}"): e for n, e in entries.items()})
+    config = json.loads((made / "adapter_config.json").read_text())
+    layers = inner.removeprefix("model.") + "layers"
+    patterns = {"alpha_pattern": {f"{layers}.0.self_attn.q_proj": 64}, "rank_pattern": {f"{layers}.0": 9}}
+    (made / "adapter_config.json").write_text(json.dumps(config | patterns))
+    found = lora.convert(made, tmp_path / "b.gguf", place)
+    for name, pair in plain.pairs.items():
+        factor = 8 if name == "blk.0.attn_q.weight" else 1
+        assert np.array_equal(found.pairs[name].b, pair.b * np.float32(factor)), name
+
+
 def test_what_changes_nothing_is_taken(made: Path, tmp_path: Path) -> None:
     config = json.loads((made / "adapter_config.json").read_text())
     more = {"use_dora": False, "modules_to_save": None, "megatron_core": "megatron.core", "lora_dropout": 0.1,
@@ -181,6 +207,8 @@ TENSORS: list[tuple[dict[str, np.ndarray | None], type[EdgeqError], str]] = [
     ({f"{KEY}.lora_A.weight": np.ones((0, 32), np.float32), f"{KEY}.lora_B.weight": np.ones((32, 0), np.float32)},
      ModelError, "rank 0"),
     ({f"{KEY}.lora_A.default.weight": np.ones((4, 32), np.float32)}, ModelError, "twice under two names"),
+    ({f"{KEY}.lora_{half}.weight".replace("model.model.model", "model.model.model.language_model"): np.ones(
+        (4, 32) if half == "A" else (32, 4), np.float32) for half in "AB"}, ModelError, "q_proj is there twice"),
     ({f"{KEY}.lora_magnitude_vector": np.ones(32, np.float32)}, ModelError, "no lora_A or lora_B"),
     ({"base_model.model.model.embed_tokens.lora_embedding_A": np.ones((4, 304), np.float32)}, ModelError,
      "embed_tokens has no lora_embedding_B"),
@@ -270,6 +298,17 @@ def test_files_that_are_broken_or_missing(made: Path, tmp_path: Path) -> None:
     refused(made, UsageError, "adapter_config.json is missing")
     with pytest.raises(GGUFError):
         lora.convert(made, tmp_path / "a.gguf", tmp_path / "none.gguf")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_what_is_no_file_was_waited_for_without_end(made: Path, name: str) -> None:
+    (made / name).unlink()
+    (made / name).symlink_to(name)
+    refused(made, FormatError, f"{name}: a link that leads to no file")
+    (made / name).unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(made / name)
+        refused(made, FormatError, f"{name}: no regular file")
 
 
 def test_another_base_is_noticed(made: Path) -> None:

@@ -29,6 +29,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of("checkpoint.py", REFUSALS)(
         ("Checkpoint._weight_map", 'set(shard) & set("/\\\\:\\0")', "False", "shards outside the folder"),
+        ("is_file", "if os.path.lexists(path):", "if False:", "what is no file"),
         ("Checkpoint._read_all", "wanted.get(tensor.name) != path.name", "False", "tensors that the index lacks"),
         ("Checkpoint._read_all", "if name not in found:", "if False:", "tensors that a shard lacks"),
         ("Checkpoint.check_unchanged", "_stamp(path) != before", "False", "files that change"),

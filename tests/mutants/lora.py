@@ -31,7 +31,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of("lora/peft", CONVERT)(
         ("read", "None:\n            raise", "None:\n            continue\n            raise", "tensors left out"),
-        ("_pair", "if found.rank != wanted:", "if False:", "ranks that the config contradicts"),
+        ("_pair", "if wanted not in (found.rank, None):", "if False:", "ranks that the config contradicts"),
         ("_pair", 'heads[0] if slot.heads == "heads" else heads[1]', "heads[0]", "pairs of grouped keys"),
         ("_pair", "b[pairs_from_halves(b.shape[0], count)]", "b", "halves not made pairs"),
         ("_pair", "math.sqrt(found.rank)", "1.0", "the factor of rank-stabilized adapters"),
@@ -42,6 +42,7 @@ MUTANTS: list[Mutant] = [
         ("_check", 'config.get("bias", "none") != "none"', "False", "trained biases"),
         ("_check", "if config.get(key)}", "if False}", "all that is no low-rank sum"),
         ("_for_module", "return _number(given, pattern, where)", "pass", "patterns"),
+        ("read", "if slot.target in pairs:", "if False:", "one weight twice"),
     ),
     *of("passes/adapt", "passes/test_adapt", RUN, MERGE)(
         ("adapt", "op.replace(out=plain)", "op", "the product written over"),
