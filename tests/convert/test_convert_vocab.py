@@ -179,6 +179,18 @@ def test_both_files_of_one_vocabulary_agree(tmp_path: Path) -> None:
     assert found["scores"][300] == pytest.approx(llama_pieces()[300][1])
 
 
+def test_the_unknown_token_of_a_model_became_a_control_token_by_tokenizer_json(tmp_path: Path) -> None:
+    pieces = [(text, -0.5 if i < 3 else score, kind) for i, (text, score, kind) in enumerate(llama_pieces())]
+    data = llama_json()
+    data["added_tokens"] += [{**FLAGS, "id": i, "content": text} for i, text in ((420, "<|end|>"), (300, pieces[300][0]))]
+    data["model"]["vocab"]["<|end|>"] = 420
+    files = {"tokenizer__json": data, "tokenizer__model": sentencepiece(pieces)}
+    found, _ = keys(folder(tmp_path, **files), 421)
+    assert found["token_type"][:3] == [UNKNOWN, CONTROL, CONTROL] and found["scores"][:3] == [-0.5] * 3
+    for token in (300, 420):  # what only tokenizer.json calls special
+        assert (found["token_type"][token], found["scores"][token]) == (CONTROL, -1000.0)
+
+
 def test_ids_that_differ_are_said_with_the_text(tmp_path: Path) -> None:
     data = tokenizer_json()
     data["normalizer"] = {"type": "Lowercase"}
@@ -251,6 +263,25 @@ def test_roles_come_from_config_where_the_tokenizer_is_silent(tmp_path: Path) ->
     }
     found, _ = keys(folder(tmp_path, **files), 269)
     assert found["bos_token_id"] == 5 and "padding_token_id" not in found
+
+
+@pytest.mark.parametrize("where", ["config__json", "generation_config__json"])
+def test_of_several_ends_without_a_name_another_than_the_first_became_eos(tmp_path: Path, where: str) -> None:
+    """Where runtimes know the first by its name, as <|im_end|>, the next one took its place."""
+    files = {"tokenizer__json": tokenizer_json(), where: {"eos_token_id": [9999, "268", 268, 5, 7, 266, 8, 9]}}
+    found, notes = keys(folder(tmp_path, **files), 269)
+    assert (found["eos_token_id"], found["eom_token_id"]) == (268, 5)
+    assert from_gguf(plain(found)).end_ids >= {268, 5, 266}  # <|endoftext|> by its name
+    assert [note for note in notes if "ends a generation" in note] == [
+        f"token {i} ends a generation too, and GGUF has no key left to say so" for i in (7, 8, 9)
+    ]
+
+
+def test_of_several_beginnings_the_first_is_taken_and_the_others_are_said(tmp_path: Path) -> None:
+    files = {"tokenizer__json": tokenizer_json(), "config__json": {"bos_token_id": [-1, 5, 6]}}
+    found, notes = keys(folder(tmp_path, **files), 269)
+    assert found["bos_token_id"] == 5
+    assert "config.json: bos_token_id is [5, 6]; GGUF has one, made 5" in notes
 
 
 def test_more_ends_of_generation_take_the_free_roles(tmp_path: Path) -> None:

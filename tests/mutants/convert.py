@@ -127,6 +127,8 @@ MUTANTS: list[Mutant] = [
     *of("vocab/spm.py", VOCAB)(
         ("from_json", "-float(ranks[text])", "float(ranks[text])", "the order of merges"),
         ("from_model", 'text.replace("▁", " ") if kind', "text if kind", "spaces of user-defined pieces"),
+        ("Model.keeps", "text == token.text and kind in (UNKNOWN, CONTROL, BYTE)", "False", "the model's own specials"),
+        ("Model.keeps", "kind in (UNKNOWN, CONTROL, BYTE)", "True", "what tokenizer.json calls special"),
         ("from_model", "if model.kind != BPE:", "if False:", "unigram vocabularies"),
         ("_prepends", 'step.get("type") == "Prepend"', "False", "the space in front"),
         ("_varint", "value |= (byte & 127) << shift", "value |= byte & 127", "numbers over 127"),
@@ -138,6 +140,8 @@ MUTANTS: list[Mutant] = [
     *of("vocab/special.py", VOCAB)(
         ("roles", 'adds.setdefault("bos", False)', "pass", "BPE without a bos"),
         ("roles", 'adds["bos"] = first in', 'adds["bos"] = first not in', "the token before a text"),
+        ("more_ends", "if named and EOS not in keys:", "if False:", "an eos that runtimes know by its name"),
+        ("roles", "listed[0] if token is None", "listed[-1] if token is None", "the first of several"),
         ("more_ends", "if token in known.end_ids:", "if True:", "more ends of a generation"),
     ),
     *of("vocab/template.py", VOCAB)(

@@ -23,7 +23,7 @@ def vocabulary(checkpoint: Checkpoint, n_vocab: int) -> tuple[dict[str, Value], 
     pieces = read_pieces(checkpoint, settings, data, n_vocab)
     keys = pieces.keys()
     notes = list(pieces.notes)
-    roles, framed = special.roles(checkpoint, settings, data, pieces)
+    roles, framed = special.roles(checkpoint, settings, data, pieces, notes)
     keys |= {f"tokenizer.ggml.{name}": value for name, value in (roles | framed).items()}
     keys |= template.keys(checkpoint, settings)
     keys |= special.more_ends(checkpoint, keys, n_vocab, notes)

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeq.convert.checkpoint import Checkpoint, model_config
 from edgeq.convert.vocab.pieces import Pieces, added
+from edgeq.errors import shown
 from edgeq.gguf import Value
 from edgeq.tokenizer import from_gguf
 
@@ -18,9 +19,11 @@ KEYS = {
 }  # fmt: skip
 """Role → its key; the spelling of `sep` is the format's."""
 
+EOS = f"tokenizer.ggml.{KEYS['eos']}"
+
 
 def roles(
-    checkpoint: Checkpoint, settings: dict[str, Any], data: dict[str, Any] | None, pieces: Pieces
+    checkpoint: Checkpoint, settings: dict[str, Any], data: dict[str, Any] | None, pieces: Pieces, notes: list[str]
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """Ids of roles, and add_bos_token and add_eos_token, by the last part of their key."""
     named = {role: text for role in KEYS if (text := _text(settings.get(f"{role}_token"))) is not None}
@@ -48,10 +51,12 @@ def roles(
     config = model_config(checkpoint.config)
     for role in KEYS:
         token = places.get(named[role]) if role in named else None
-        if token is None:
-            token = config.get(f"{role}_token_id")
-        if type(token) is int and 0 <= token < len(pieces.tokens):
-            ids[role] = token
+        listed = _ids(config.get(f"{role}_token_id"), len(pieces.tokens))
+        if token is not None or listed:
+            ids[role] = listed[0] if token is None else token
+        others = [i for i in listed if i != ids.get(role)]
+        if others and role != "eos":  # whose others are for `more_ends`
+            notes.append(f"config.json: {role}_token_id is {shown(listed, 80)}; GGUF has one, made {ids[role]}")
     out = {KEYS[role]: Value("u32", token) for role, token in ids.items()}
     if last is not None and named_eos not in (None, last) and named_eos in places:  # it still ends an answer
         out["eot_token_id"] = Value("u32", places[named_eos])
@@ -80,22 +85,26 @@ def more_ends(checkpoint: Checkpoint, keys: dict[str, Value], n_vocab: int, note
     GGUF has room for two beside eos: eot and eom."""
     named: list[int] = []
     for source in (checkpoint.json("generation_config.json") or {}, model_config(checkpoint.config)):
-        found = source.get("eos_token_id")
-        listed = found if isinstance(found, list) else [found]
-        named += [i for i in listed if type(i) is int and 0 <= i < n_vocab and i not in named]
+        named += [i for i in _ids(source.get("eos_token_id"), n_vocab) if i not in named]
     out: dict[str, Value] = {}
+    if named and EOS not in keys:  # also where runtimes know the token as an end by its name
+        out[EOS] = Value("u32", named.pop(0))
     for token in named:
         known = from_gguf({key: value.value for key, value in (keys | out).items()})
         if token in known.end_ids:
             continue
         free = [role for role in ("eot", "eom") if getattr(known, f"{role}_id") is None]
-        if "tokenizer.ggml.eos_token_id" not in keys:
-            free.insert(0, "eos")
         if free:
             out[f"tokenizer.ggml.{free[0]}_token_id"] = Value("u32", token)
         else:
             notes.append(f"token {token} ends a generation too, and GGUF has no key left to say so")
     return out
+
+
+def _ids(entry: object, n_vocab: int) -> list[int]:
+    """The ids of a role, given alone or as a list, as far as they are tokens."""
+    listed = entry if isinstance(entry, list) else [entry]
+    return [i for i in listed if type(i) is int and 0 <= i < n_vocab]
 
 
 def _text(entry: object) -> str | None:

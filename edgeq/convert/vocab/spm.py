@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgeq.convert.checkpoint import Checkpoint
-from edgeq.convert.vocab.pieces import Pieces, added, padding, pairs, table, too_many
+from edgeq.convert.vocab.pieces import Added, Pieces, added, padding, pairs, table, too_many
 from edgeq.errors import FormatError, TokenizerError, shown
 from edgeq.record import Record
-from edgeq.tokenizer.special import BYTE, NORMAL, UNKNOWN, USER_DEFINED
+from edgeq.tokenizer.special import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
 
 ADDED_SCORE, PAD_SCORE = -1000.0, -10000.0
 BPE = 2  # TrainerSpec.ModelType
@@ -31,6 +31,11 @@ class Model(Record):
     kind: int
     dummy_prefix: bool
     charsmap: bool
+
+    def keeps(self, token: Added) -> bool:
+        """Whether this is <unk>, <s>, … of the model itself, which tokenizer.json lists again without their types."""
+        text, _, kind = self.pieces[token.id] if token.id < len(self.pieces) else ("", 0.0, NORMAL)
+        return text == token.text and kind in (UNKNOWN, CONTROL, BYTE)
 
 
 def parse(data: bytes) -> Model:
@@ -66,7 +71,8 @@ def from_model(
         if type(token) is not int or token < 0:
             raise TokenizerError(f"added_tokens.json: {shown(text, 60)!r} has id {shown(token, 20)}")
         vocabulary.put(token, text, ADDED_SCORE, USER_DEFINED)
-    vocabulary.add(settings, data)
+    configured = {a.id for a in added(settings, None)}
+    vocabulary.add(a for a in added(settings, data) if a.id in configured or not model.keeps(a))
     notes = ("tokenizer.model rewrites text before it cuts it; GGUF has no form for that",) if model.charsmap else ()
     prefix = settings.get("add_prefix_space")
     if not isinstance(prefix, bool):
@@ -93,7 +99,7 @@ def from_json(data: dict[str, Any], settings: dict[str, Any], n_vocab: int) -> P
         kind = BYTE if _BYTE.fullmatch(text) else UNKNOWN if text == unknown else NORMAL
         made = kind == NORMAL and text in ranks
         vocabulary.put(token, text, -float(ranks[text]) if made else 0.0 if kind != NORMAL else -1e9, kind)
-    vocabulary.add(settings, data)
+    vocabulary.add(added(settings, data))
     return vocabulary.finish(_prepends(data), ())
 
 
@@ -112,8 +118,8 @@ class _Vocabulary:
         if token < self.n_vocab:
             self.tokens[token], self.scores[token], self.types[token] = text, score, kind
 
-    def add(self, settings: dict[str, Any], data: dict[str, Any] | None) -> None:
-        for entry in added(settings, data):
+    def add(self, entries: Iterable[Added]) -> None:
+        for entry in entries:
             self.put(entry.id, entry.stored, ADDED_SCORE, entry.type)
 
     def finish(self, prefix: bool | None, notes: tuple[str, ...]) -> Pieces:
