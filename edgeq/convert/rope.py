@@ -110,7 +110,7 @@ def longrope(h: Hparams, p: Hparams) -> tuple[dict[str, Value], dict[str, NDArra
     original = _original(h, p)
     if original < 2:
         raise ModelError(f"config.json: original_max_position_embeddings {original} of longrope; expected over 1")
-    factor = h.context / original if original != h.context else p.number("factor", 1.0)
+    factor = p.number("factor", h.context / original)
     default = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
     keys = _scaling(
         "longrope", attn_factor=f32(p.number("attention_factor", default)), original_context_length=u32(original)
@@ -124,7 +124,7 @@ def longrope(h: Hparams, p: Hparams) -> tuple[dict[str, Value], dict[str, NDArra
 
 def llama3(h: Hparams, p: Hparams) -> NDArray[np.float32]:
     """Divisors of Llama 3.1: 1 for fast frequencies, `factor` for slow ones, between them a ramp of the inverses."""
-    original, factor = p.number("original_max_position_embeddings", 8192), p.number("factor", 8.0)
+    original, factor = _original(h, p), p.number("factor", 8.0)
     low, high = p.number("low_freq_factor", 1.0), p.number("high_freq_factor", 4.0)
     if low >= high:
         raise ModelError(f"config.json: low_freq_factor {low:g} is not under high_freq_factor {high:g}")
@@ -135,7 +135,9 @@ def llama3(h: Hparams, p: Hparams) -> NDArray[np.float32]:
 
 
 def _original(h: Hparams, p: Hparams) -> int:
-    return p.count("original_max_position_embeddings", h.get("original_max_position_embeddings", h.context))
+    """The context before it was extended; what stands beside the rope's parameters wins, as in transformers."""
+    key = "original_max_position_embeddings"
+    return (h if key in h else p).count(key, h.context)
 
 
 def _vector(values: object, length: int, name: str) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,60 @@ def test_keys_are_those_of_the_architecture(tmp_path: Path) -> None:
     assert keys["gemma3.rope.freq_base"] == 1e6 and keys["gemma3.rope.freq_base_swa"] == 1e4
     assert (keys["gemma3.rope.scaling.type"], keys["gemma3.rope.scaling.factor"]) == ("linear", 8.0)
     assert keys["general.file_type"] == 32
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma3"])
+def test_the_size_of_heads_is_said_where_it_is_not_that_of_the_width(name: str, tmp_path: Path) -> None:
+    """As llama.cpp's converter does; Qwen3 and Gemma 3 have sizes of their own where config.json is silent."""
+    spec = checkpoints.write(name, tmp_path)
+    keys = convert.prepare(tmp_path, "", vocab_only=True).metadata
+    assert (f"{keys['general.architecture'].value}.attention.key_length" in keys) == ("head_dim" in spec.text)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config.pop("head_dim", None)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    keys = convert.prepare(tmp_path, "", vocab_only=True).metadata
+    assert (f"{name}.attention.key_length" in keys) == (name in ("qwen3", "gemma3"))
+
+
+@pytest.mark.parametrize(
+    ("top", "scaling", "original", "factor"),
+    [
+        (None, {"factor": 16.0}, 64, 16.0),  # 128 / 64 in its place
+        (None, {}, 64, 2.0),
+        (32, {}, 32, 4.0),  # beside the parameters, which wins
+        (32, {"factor": 8.0}, 32, 8.0),
+        (None, {"factor": 0.5}, 64, 1.0),
+    ],
+)
+def test_the_factor_of_longrope_was_that_of_the_contexts(
+    tmp_path: Path, top: int | None, scaling: dict[str, float], original: int, factor: float
+) -> None:
+    checkpoints.write("llama-longrope-long", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["rope_scaling"] |= {"original_max_position_embeddings": 64, **scaling}
+    config["original_max_position_embeddings"] = top
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    keys = convert.prepare(tmp_path, "", vocab_only=True).metadata
+    assert keys["llama.rope.scaling.original_context_length"].value == original
+    wanted = math.sqrt(1 + math.log(factor) / math.log(original))
+    assert keys["llama.rope.scaling.attn_factor"].value == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("top", "inner", "original"), [(None, 64, 64), (32, 64, 32), (None, None, 128)])
+def test_the_original_context_of_llama3_was_8192_or_that_of_the_parameters(
+    tmp_path: Path, top: int | None, inner: int | None, original: int
+) -> None:
+    spec = checkpoints.write("llama3", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["original_max_position_embeddings"] = top
+    config["rope_parameters"]["original_max_position_embeddings"] = inner
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = convert.prepare(tmp_path, "").plan.items[-1]
+    p = config["rope_parameters"]
+    turns = original * p["rope_theta"] ** (-np.arange(0, spec.text["head_dim"], 2) / spec.text["head_dim"]) / 2 / np.pi
+    assert found.name == "rope_freqs.weight" and found.values is not None
+    assert np.array_equal(found.values == 1, turns >= p["high_freq_factor"])
+    assert np.array_equal(found.values == p["factor"], turns <= p["low_freq_factor"])
 
 
 @pytest.mark.parametrize(("name", "bias"), [("qwen2", "k_proj"), ("llama-gqa-bias", "o_proj")])

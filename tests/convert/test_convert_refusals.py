@@ -169,6 +169,39 @@ def test_what_gguf_cannot_say_is_noted(source: Path) -> None:
     assert any("'dynamic' has no form in GGUF; right up to 128" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, True), ({"max_window_layers": 2}, False), ({"max_window_layers": 1}, True),
+        ({"use_sliding_window": False}, False), ({"layer_types": ["full_attention"] * 2}, False),
+        ({"layer_types": ["full_attention", "sliding_attention"], "max_window_layers": 9}, True),
+    ],
+)  # fmt: skip
+def test_windows_that_no_layer_has_were_warned_of(tmp_path: Path, changes: dict[str, Any], warned: bool) -> None:
+    checkpoints.write("qwen2", tmp_path)
+    reconfigured(tmp_path, **{"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0, **changes})
+    assert any("sliding_window 16" in note for note in convert.prepare(tmp_path, "").notes) == warned
+
+
+def test_a_window_from_the_28th_layer_on_is_the_default(tmp_path: Path) -> None:
+    checkpoints.write("qwen2", tmp_path)
+    reconfigured(tmp_path, use_sliding_window=True, sliding_window=16)
+    assert not any("sliding_window" in note for note in convert.prepare(tmp_path, "").notes)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma3", "llama-gqa-bias"])
+def test_a_bias_that_llama_cpp_does_not_load_is_noted(tmp_path: Path, name: str) -> None:
+    spec = checkpoints.write(name, tmp_path)
+    assert not any("attn_output.bias" in note for note in convert.prepare(tmp_path, "").notes)
+    entries = {n: stored(v, spec.dtype) for n, v in weights(spec).items()}
+    for weight in [n for n in entries if "self_attn" in n and n.endswith("_proj.weight")]:
+        entries[weight.replace("weight", "bias")] = stored(np.ones(len(entries[weight][1]), np.float32), spec.dtype)
+    write_shards(tmp_path, entries)
+    reconfigured(tmp_path, attention_bias=True)
+    notes = convert.prepare(tmp_path, "").notes
+    assert any("llama.cpp knows no attn_output.bias" in note for note in notes) == (name != "llama-gqa-bias")
+
+
 def test_sampling_hints_that_gguf_cannot_hold_are_left_out(source: Path) -> None:
     hints = {"top_k": 10**400, "top_p": 1e300, "temperature": 10**400, "min_p": float("nan"), "repetition_penalty": 1.5}
     (source / "generation_config.json").write_text(json.dumps(hints))

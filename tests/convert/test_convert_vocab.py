@@ -182,7 +182,8 @@ def test_both_files_of_one_vocabulary_agree(tmp_path: Path) -> None:
 def test_the_unknown_token_of_a_model_became_a_control_token_by_tokenizer_json(tmp_path: Path) -> None:
     pieces = [(text, -0.5 if i < 3 else score, kind) for i, (text, score, kind) in enumerate(llama_pieces())]
     data = llama_json()
-    data["added_tokens"] += [{**FLAGS, "id": i, "content": text} for i, text in ((420, "<|end|>"), (300, pieces[300][0]))]
+    more = {420: "<|end|>", 300: pieces[300][0]}
+    data["added_tokens"] += [{**FLAGS, "id": token, "content": text} for token, text in more.items()]
     data["model"]["vocab"]["<|end|>"] = 420
     files = {"tokenizer__json": data, "tokenizer__model": sentencepiece(pieces)}
     found, _ = keys(folder(tmp_path, **files), 421)

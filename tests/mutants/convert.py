@@ -41,6 +41,8 @@ MUTANTS: list[Mutant] = [
     *of("rope.py", MODELS, REFUSALS)(
         ("llama3", "turns - low", "turns + low", "the ramp of llama3"),
         ("yarn", "if abs(extra - 1.0) > 1e-6:", "if False:", "another attention factor of yarn"),
+        ("longrope", 'p.number("factor", h.context / original)', "h.context / original", "the factor of longrope"),
+        ("_original", "h if key in h else p", "p", "the context before it was extended"),
         ("longrope", "math.sqrt(1 +", "math.sqrt(2 +", "the attention factor of longrope"),
         ("rope", "and not factors", "and False", "llama3 scaling of qwen2"),
     ),
@@ -51,6 +53,9 @@ MUTANTS: list[Mutant] = [
     ),
     *of("families/family.py", REFUSALS)(
         ("window_ignored", "window < h.context", "False", "the note on windows"),
+        ("_any_sliding", '"sliding_attention" in types', "True", "windows that no layer has"),
+        ("_any_sliding", "first < h.layers", "True", "windows of the last layers"),
+        ("output_bias", 'h.flag("attention_bias", False)', "False", "the note on biases"),
     ),
     *of("families/gemma3.py", MODELS)(
         ("adjust", "math.sqrt(assumed", "(assumed", "another scale of queries"),

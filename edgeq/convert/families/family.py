@@ -104,11 +104,11 @@ class Family(Record):
             "attention.head_count": u32(h.heads),
             "attention.head_count_kv": u32(h.kv_heads),
             "attention.layer_norm_rms_epsilon": f32(h.number("rms_norm_eps")),
-            "attention.key_length": u32(h.head_dim),
-            "attention.value_length": u32(h.head_dim),
             **self.rope(h).keys,
             **self.keys(h),
         }
+        if "head_dim" in h:  # else runtimes divide the width by the heads
+            own |= {"attention.key_length": u32(h.head_dim), "attention.value_length": u32(h.head_dim)}
         return {f"{self.arch}.{name}": value for name, value in own.items()}
 
 
@@ -172,8 +172,22 @@ def gated(bias: bool = True) -> tuple[Slot, ...]:
 def window_ignored(h: Hparams) -> Iterator[str]:
     """The warning for a sliding window where the GGUF architecture has none."""
     window = h.get("sliding_window")
-    if isinstance(window, int) and window < h.context and h.flag("use_sliding_window", True):
+    if isinstance(window, int) and window < h.context and h.flag("use_sliding_window", True) and _any_sliding(h):
         yield (
             f"sliding_window {window}: this architecture of GGUF attends to everything, so that beyond {window} "
             "tokens the model is another one"
         )
+
+
+def _any_sliding(h: Hparams) -> bool:
+    """Whether any layer has the window: by their kinds, or by the first layer that has it."""
+    types, first = h.get("layer_types"), h.get("max_window_layers", 0)
+    if isinstance(types, list):
+        return "sliding_attention" in types
+    return not isinstance(first, int) or first < h.layers
+
+
+def output_bias(h: Hparams) -> Iterator[str]:
+    """The warning for a bias that edgeq runs, in architectures where llama.cpp has none."""
+    if h.flag("attention_bias", False):
+        yield "attention_bias: llama.cpp knows no attn_output.bias in this architecture and will not load the file"

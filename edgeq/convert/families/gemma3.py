@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgeq.convert.families.family import Family, Keys, Slot, attention, ends, gated, norm, tied
+from edgeq.convert.families.family import Family, Keys, Slot, attention, ends, gated, norm, output_bias, tied
 from edgeq.convert.hparams import Hparams
 from edgeq.convert.rope import f32, u32
 from edgeq.errors import ModelError, shown
@@ -70,5 +70,6 @@ FAMILY = Family(
         "tie_word_embeddings": True,
     },
     activation=("gelu_pytorch_tanh",),
+    warn=output_bias,
     adjust=adjust,
 )  # fmt: skip

@@ -14,6 +14,7 @@ FAMILY = Family(
     keys=lambda h: {},
     defaults={
         "hidden_act": "silu", "rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "use_sliding_window": False,
+        "max_window_layers": 28,
     },
     biases=lambda h: ("attn_q", "attn_k", "attn_v"),
     warn=window_ignored,

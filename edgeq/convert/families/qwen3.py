@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from edgeq.convert.families.family import Family, attention, ends, gated, norm, tied, window_ignored
+from collections.abc import Iterator
+
+from edgeq.convert.families.family import Family, attention, ends, gated, norm, output_bias, tied, window_ignored
+from edgeq.convert.hparams import Hparams
+
+
+def warn(h: Hparams) -> Iterator[str]:
+    yield from window_ignored(h)
+    yield from output_bias(h)
+
 
 FAMILY = Family(
     arch="qwen3",
@@ -15,8 +24,8 @@ FAMILY = Family(
     keys=lambda h: {},
     defaults={
         "hidden_act": "silu", "rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "head_dim": 128,
-        "use_sliding_window": False,
+        "use_sliding_window": False, "max_window_layers": 28,
     },
-    warn=window_ignored,
+    warn=warn,
     adjust=tied,
 )  # fmt: skip
