@@ -112,6 +112,104 @@ def test_compressed_tensors_int8_by_rows() -> None:
     assert isinstance(found, Integers) and grid.formats(found) == ("Q8_0",)
 
 
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_one_zero_for_all_packed_numbers_was_refused(bits: int) -> None:
+    """It lies there as int8, about 0, where others are packed."""
+    numbers, _, _ = packers.integers(ROWS, COLUMNS, bits, COLUMNS)
+    raw = packers.tensors(
+        packers.compressed("x", numbers, None, np.array([0.25], np.float16), bits)
+        | {"x.weight_zero_point": packers.entry(np.array([-2], np.int8))}
+    )
+    settings = packed_settings(num_bits=bits, strategy="tensor")
+    wanted = (numbers - (1 << bits - 1) + 2) * 0.25
+    assert np.array_equal(all_values(one(compressed.sources(settings, raw), raw)), wanted.astype(np.float32))
+
+
+def packed_settings(form: str = "pack-quantized", **weights: Any) -> dict[str, Any]:
+    return {"format": form, "config_groups": {"group_0": {"weights": {"type": "int", **weights}}}}
+
+
+@pytest.mark.parametrize(
+    ("bits", "zero", "formats"),
+    [(4, None, ("Q4_0", "Q4_1", "Q5_0", "Q8_0")), (4, 3, ("Q4_1", "Q5_0", "Q8_0")), (5, None, ("Q5_0", "Q8_0")),
+     (8, None, ("Q8_0",))],
+)  # fmt: skip
+def test_numbers_of_few_bits_in_int8_became_q8_0(bits: int, zero: int | None, formats: tuple[str, ...]) -> None:
+    draw, middle = np.random.RandomState(0), 1 << bits - 1
+    codes = draw.randint(-middle, middle, (ROWS, COLUMNS)).astype(np.int8)
+    scales = draw.rand(ROWS, COLUMNS // GROUP).astype(np.float16) + np.float16(0.1)
+    entries = {"x.weight": packers.entry(codes), "x.weight_scale": packers.entry(scales)}
+    if zero is not None:
+        entries["x.weight_zero_point"] = packers.entry(np.full(scales.shape, zero, np.int8))
+    settings = packed_settings("naive-quantized", num_bits=bits, strategy="group", group_size=GROUP)
+    raw = packers.tensors(entries)
+    found = one(compressed.sources(settings, raw), raw)
+    wanted = ((codes - (zero or 0)) * scales.astype(np.float64)[:, GROUPS]).astype(np.float32)
+    assert np.array_equal(all_values(found), wanted)
+    assert isinstance(found, Integers) and grid.formats(found) == formats
+    taken = quants.dequantize(grid.blocks(found, formats[0], np.arange(ROWS)), formats[0])
+    assert np.allclose(taken, wanted, rtol=2**-10, atol=0.01)  # of Q4_1's minimum
+    codes[3, 5] = -middle - 1 if bits < 8 else 127
+    raw = packers.tensors(entries)
+    found = one(compressed.sources(settings, raw), raw)
+    if bits < 8:
+        with pytest.raises(ModelError, match=f"x.weight: numbers beyond the {bits} bits"):
+            found.floats(np.arange(ROWS))
+
+
+def test_fp8_in_groups_was_refused() -> None:
+    draw = np.random.RandomState(0)
+    codes = draw.randint(0, 0x7F, (ROWS, COLUMNS)).astype(np.uint8)
+    scales = draw.rand(ROWS, COLUMNS // GROUP).astype(np.float32)
+    raw = packers.tensors({
+        "x.weight": packers.entry(codes, "F8_E4M3"), "x.weight_scale": packers.entry(scales),
+    })  # fmt: skip
+    settings = packed_settings("float-quantized", num_bits=8, type="float", strategy="group", group_size=GROUP)
+    found = all_values(one(compressed.sources(settings, raw), raw))
+    wanted = np.array([[e4m3(int(c)) for c in row] for row in codes], np.float32) * scales[:, GROUPS]
+    assert np.array_equal(found, wanted)
+
+
+def modelopt_checkpoint(folder: Path, algorithm: str, inside: bool) -> dict[str, np.ndarray]:
+    """The `llama` checkpoint as ModelOpt exports it; settings in config.json, or as before beside it."""
+    spec = checkpoints.write("llama", folder)
+    own = {"quant_algo": algorithm, "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
+    if inside:
+        config = {**spec.config, "quantization_config": {"quant_method": "modelopt", "producer": {}, **own}}
+        (folder / "config.json").write_text(json.dumps(config))
+    else:
+        (folder / "hf_quant_config.json").write_text(json.dumps({"producer": {}, "quantization": own}))
+    entries, wanted = {}, {}
+    for i, (name, value) in enumerate(weights(spec).items()):
+        if not name.endswith("_proj.weight"):
+            entries[name] = stored(value, "BF16")
+            continue
+        codes = np.random.RandomState(i).randint(0, 0x7F, value.shape).astype(np.uint8)
+        base, scale = name.removesuffix(".weight"), np.float32(0.01)
+        entries |= {name: packers.entry(codes, "F8_E4M3"), f"{base}.weight_scale": packers.entry(np.array(scale))}
+        entries |= {f"{base}.{kind}": packers.entry(np.array(scale)) for kind in ("input_scale", "k_scale", "v_scale")}
+        wanted[name] = np.array([[e4m3(int(c)) for c in row] for row in codes], np.float32) * scale
+    write_shards(folder, entries)
+    return wanted
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_fp8_of_modelopt(tmp_path: Path, inside: bool) -> None:
+    wanted = modelopt_checkpoint(tmp_path / "in", "FP8", inside)
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", "f32")
+    assert report.plan.method == "modelopt"
+    with gguf.open(tmp_path / "out.gguf") as file:
+        found = file.tensors["blk.1.ffn_up.weight"].data.view(np.float32)
+    assert np.array_equal(found, wanted["model.layers.1.mlp.up_proj.weight"])
+
+
+@pytest.mark.parametrize("algorithm", ["NVFP4", "W4A16_AWQ", "FP8_PB_WO", 3])
+def test_other_algorithms_of_modelopt_are_refused_by_name(tmp_path: Path, algorithm: Any) -> None:
+    modelopt_checkpoint(tmp_path, algorithm, True)
+    with pytest.raises(ModelError, match=f"quant_algo '?{algorithm}'? of ModelOpt; known is FP8"):
+        convert.prepare(tmp_path, "")
+
+
 def e4m3(code: int) -> float:
     """The value of a byte by the specification: sign, exponent with bias 7, fraction of 3 bits."""
     sign, exponent, fraction = code >> 7, code >> 3 & 15, code & 7

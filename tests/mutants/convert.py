@@ -103,7 +103,13 @@ MUTANTS: list[Mutant] = [
     ),
     *of("prequantized/compressed.py", "prequantized")(
         ("packed", "point.array().T", "point.array()", "zeros packed along rows"),
-        ("packed", "1 << bits - 1", "1 << bits", "the middle of the range"),
+        ("_zeros", "1 << bits - 1", "1 << bits", "the middle of the range"),
+        ("_zeros", ".astype(np.int16) + middle", ".astype(np.int16)", "zeros about 0"),
+        ("_block", 'if strategy == "group" else -1', "if False else -1", "FP8 in groups"),
+        ("Scaled.codes", "if codes.size and not", "if False and not", "numbers beyond their bits"),
+    ),
+    *of("prequantized/modelopt.py", "prequantized")(
+        ("sources", "if found != ALGORITHM:", "if False:", "other algorithms of ModelOpt"),
     ),
     *of("prequantized/fp8.py", "prequantized")(
         ("FP8.floats", "rows // self._rows", "rows % 1", "blocks of rows"),

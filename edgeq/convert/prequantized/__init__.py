@@ -15,9 +15,10 @@ from edgeq.errors import ModelError, shown
 
 METHODS = {
     "gptq": "gptq", "awq": "awq", "bitsandbytes": "bnb", "compressed-tensors": "compressed", "fp8": "fp8",
-    "fbgemm_fp8": "fp8",
+    "fbgemm_fp8": "fp8", "modelopt": "modelopt",
 }  # fmt: skip
-SETTINGS_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}  # before config.json held it
+SETTINGS_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}
+"""Where the settings were before config.json held them."""
 
 
 def sources(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> tuple[str, dict[str, Source]]:
@@ -45,7 +46,8 @@ def settings(checkpoint: Checkpoint) -> dict[str, Any] | None:
     if found is None:
         for name, method in SETTINGS_FILES.items():
             if (own := checkpoint.json(name)) is not None:
-                return {"quant_method": method, **own}
+                inner = own.get("quantization") if method == "modelopt" else own
+                return {"quant_method": method, **(inner if isinstance(inner, dict) else {})}
         return None
     if not isinstance(found, dict):
         raise ModelError(f"config.json: quantization_config is {shown(found, 40)}; expected a JSON object")

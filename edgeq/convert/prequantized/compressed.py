@@ -2,8 +2,8 @@
 
 Packed: weight_packed int32 [rows, columns·bits/32], numbers of a row one after another, lowest bits first, each plus
 half the range; weight_scale [rows, groups]; weight_shape [2]; weight_zero_point, packed alike along rows [rows·bits/32,
-groups], where it is asymmetric; weight_g_idx [columns] where the groups of columns are not neighbours.
-Plain: weight int8 or F8_E4M3, weight_scale, weight_zero_point int8.
+groups], or int8 and one for all, where it is asymmetric; weight_g_idx [columns] where the groups of columns are not
+neighbours. Plain: weight int8 (of fewer bits too) or F8_E4M3, weight_scale, weight_zero_point int8.
 """
 
 from __future__ import annotations
@@ -44,17 +44,14 @@ def sources(settings: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, S
         if weight.dtype == "I8":
             found[weight.name] = plain(base, weight, scale, weights, tensors)
         else:
-            block = weights.get("block_structure") if weights.get("strategy") == "block" else None
-            found[weight.name] = FP8(weight, scale, None if block is None else block_size(block, weight))
+            found[weight.name] = FP8(weight, scale, _block(weights, weight))
     drop(tensors, UNUSED)
     return found
 
 
 def packed(base: str, weights: dict[str, Any], tensors: dict[str, Tensor]) -> Source:
     """One weight of packed integers."""
-    bits = weights.get("num_bits")
-    if type(bits) is not int or not 2 <= bits <= 8 or weights.get("type", "int") != "int":
-        raise ModelError(f"config.json: packed weights of {shown(bits, 20)} bits; known are integers of 2 to 8")
+    bits = _bits(weights)
     words = take(tensors, f"{base}.weight_packed", ("I32",), (None, None))
     sizes = take(tensors, f"{base}.weight_shape", ("I64", "I32"), (2,)).array()
     rows, columns = int(sizes[0]), int(sizes[1])
@@ -65,46 +62,44 @@ def packed(base: str, weights: dict[str, Any], tensors: dict[str, Tensor]) -> So
             f"{list(wanted)}"
         )
     scale = take(tensors, f"{base}.weight_scale", SCALES)
-    middle = 1 << bits - 1
     count = _groups(scale, rows)
-    zeros = np.broadcast_to(np.int16(middle), (rows, count))
-    if f"{base}.weight_zero_point" in tensors:
-        point = take(tensors, f"{base}.weight_zero_point", ("I32",), (-(-rows * bits // 32), count))
+    point = tensors.get(f"{base}.weight_zero_point")
+    if point is None or point.dtype == "I8":
+        zeros = _zeros(base, scale, (rows, count), bits, tensors)
+    else:
+        point = take(tensors, point.name, ("I32", "I8"), (-(-rows * bits // 32), count))
         zeros = unpack(point.array().T, bits, rows).T.astype(np.int16)
     groups = _columns(base, columns, count, weights, tensors)
-    kind = f"compressed-tensors int{bits}"
-    return Scaled(f"{base}.weight", kind, words, scale, zeros, (rows, columns), groups, bits)
+    return Scaled(f"{base}.weight", words, scale, zeros, (rows, columns), groups, bits)
 
 
 def plain(base: str, weight: Tensor, scale: Tensor, weights: dict[str, Any], tensors: dict[str, Tensor]) -> Source:
-    """One weight of integers of 8 bits."""
+    """One weight of integers in int8, whatever their bits."""
     rows, columns = weight.shape
-    count = _groups(scale, rows)
-    zeros = np.broadcast_to(np.int16(0), (rows, count))
-    if f"{base}.weight_zero_point" in tensors:
-        point = take(tensors, f"{base}.weight_zero_point", ("I8",))
-        if point.shape != scale.shape:
-            raise ModelError(f"tensor {shown(point.name)}: shape {list(point.shape)}, expected {list(scale.shape)}")
-        zeros = np.broadcast_to(point.array().reshape(-1, count), (rows, count)).astype(np.int16)
+    count, bits = _groups(scale, rows), _bits(weights)
+    zeros = _zeros(base, scale, (rows, count), bits, tensors)
     groups = _columns(base, columns, count, weights, tensors)
-    return Scaled(weight.name, "compressed-tensors int8", weight, scale, zeros, (rows, columns), groups, 0)
+    return Scaled(weight.name, weight, scale, zeros, (rows, columns), groups, bits)
 
 
 class Scaled(Integers):
-    """Integers in rows: packed with `bits` each, or with bits = 0 as int8."""
+    """Integers of `bits` in rows, packed or as int8; those of int8 plus half the range, as packed ones are."""
 
     def __init__(
-        self, name: str, kind: str, data: Tensor, scale: Tensor, zeros: NDArray[np.int16], shape: tuple[int, int],
+        self, name: str, data: Tensor, scale: Tensor, zeros: NDArray[np.int16], shape: tuple[int, int],
         groups: NDArray[np.intp], bits: int,
     ) -> None:  # fmt: skip
-        low, high = (0, (1 << bits) - 1) if bits else (-128, 127)
-        super().__init__(name, kind, shape, data.nbytes + scale.nbytes, low, high, groups)
+        kind, nbytes = f"compressed-tensors int{bits}", data.nbytes + scale.nbytes
+        super().__init__(name, kind, shape, nbytes, 0, (1 << bits) - 1, groups)
         self._data, self._bits, self._zeros, self._scale = data, bits, zeros, scale
 
     def codes(self, rows: Rows) -> NDArray[np.int16]:
-        if not self._bits:
-            return self._data.rows(rows).astype(np.int16)
-        return unpack(self._data.rows(rows), self._bits, self.shape[1]).astype(np.int16)
+        if self._data.dtype != "I8":
+            return unpack(self._data.rows(rows), self._bits, self.shape[1]).astype(np.int16)
+        codes: NDArray[np.int16] = self._data.rows(rows).astype(np.int16) + np.int16(1 << self._bits - 1)
+        if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) <= self.high:
+            raise ModelError(f"tensor {shown(self._data.name)}: numbers beyond the {self._bits} bits of config.json")
+        return codes
 
     def scales(self, rows: Rows) -> Floats:
         scales = self._scale.array().reshape(-1, self._zeros.shape[1])
@@ -112,6 +107,36 @@ class Scaled(Integers):
 
     def zeros(self, rows: Rows) -> NDArray[np.int16]:
         return self._zeros[rows]
+
+
+def _bits(weights: dict[str, Any]) -> int:
+    bits = weights.get("num_bits", 8)
+    if type(bits) is not int or not 2 <= bits <= 8 or weights.get("type", "int") != "int":
+        raise ModelError(f"config.json: weights of {shown(bits, 20)} bits; known are integers of 2 to 8")
+    return bits
+
+
+def _zeros(
+    base: str, scale: Tensor, shape: tuple[int, int], bits: int, tensors: dict[str, Tensor]
+) -> NDArray[np.int16]:
+    """The zero of each row and group, int8 like the scales, as a number of a range that begins at 0."""
+    middle = np.int16(1 << bits - 1)
+    if f"{base}.weight_zero_point" not in tensors:
+        return np.broadcast_to(middle, shape)
+    point = take(tensors, f"{base}.weight_zero_point", ("I8",))
+    if point.shape != scale.shape:
+        raise ModelError(f"tensor {shown(point.name)}: shape {list(point.shape)}, expected {list(scale.shape)}")
+    out: NDArray[np.int16] = np.broadcast_to(point.array().reshape(-1, shape[1]), shape).astype(np.int16) + middle
+    return out
+
+
+def _block(weights: dict[str, Any], weight: Tensor) -> tuple[int, int] | None:
+    """Rows and columns that share a scale of FP8; None for whole rows or all."""
+    strategy = weights.get("strategy")
+    if strategy == "block":
+        return block_size(weights.get("block_structure"), weight)
+    size = group_size(weights) if strategy == "group" else -1
+    return None if size == -1 else (1, size)
 
 
 def _groups(scale: Tensor, rows: int) -> int:
