@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
+from edgeq.convert import card, naming
 from edgeq.convert.checkpoint import Checkpoint
 from edgeq.convert.hparams import LARGEST
 from edgeq.gguf import Value
@@ -17,7 +17,6 @@ FILE_TYPES = {
 }  # fmt: skip
 """`general.file_type` of a file whose matrices have one format (llama.h, llama_ftype)."""
 
-YAML_SIGNS = frozenset("[]{}&*!|>'\"%@`#")  # values with one of them are more than plain text
 QUANTIZATION_VERSION = 2  # of GGML's blocks
 SAMPLING = {
     "top_k": ("top_k", "i32"), "top_p": ("top_p", "f32"), "min_p": ("min_p", "f32"), "temperature": ("temp", "f32"),
@@ -27,20 +26,19 @@ SAMPLING = {
 
 LIMITS = {"i32": (1 << 31) - 1, "f32": LARGEST}
 
-CARD = {"license": "license", "license_name": "license.name", "license_link": "license.link"}
-
 
 def general(checkpoint: Checkpoint, arch: str, name: str | None, weights: int) -> dict[str, Value]:
     """Keys below `general.`, but for the file type. `weights`: how many there are, 0 if that is not known."""
+    folder = checkpoint.folder.resolve().name
     found = {
         "architecture": Value("string", arch),
         "type": Value("string", "model"),
-        "name": Value("string", name or title(checkpoint.folder.resolve().name)),
+        "name": Value("string", name or naming.title(folder)),
     }
     if weights:
         found["size_label"] = Value("string", size_label(weights))
-    card = front_matter((checkpoint.bytes("README.md") or b"").decode("utf-8", "replace"))
-    found |= {key: Value("string", card[entry]) for entry, key in CARD.items() if entry in card}
+    found |= {key: Value("string", text) for key, text in naming.parts(folder, weights).items()}
+    found |= card.keys((checkpoint.bytes("README.md") or b"").decode("utf-8", "replace"), weights)
     settings = checkpoint.json("generation_config.json") or {}
     for key, (own, kind) in SAMPLING.items():
         value = settings.get(key)
@@ -69,22 +67,3 @@ def size_label(weights: int) -> str:
             break
     digits = max(2 - len(str(round(value)).lstrip("0")), 0)
     return f"{value:.{digits}f}{unit}"
-
-
-def title(folder: str) -> str:
-    """A folder's name as a title: words in place of hyphens, with capitals but where there are numbers."""
-    words = folder.replace("-", " ").split()
-    return " ".join(w.title() if w.islower() and not re.match(r"v?\d", w) else w for w in words) or "model"
-
-
-def front_matter(card: str) -> dict[str, str]:
-    """The plain `key: value` lines at the head of a model card; nothing else of its YAML is read."""
-    lines = card.splitlines()
-    if not lines or lines[0] != "---" or "---" not in lines[1:]:
-        return {}
-    pairs = (line.partition(":") for line in lines[1 : lines.index("---", 1)])
-    return {
-        key: value.strip(" ")
-        for key, colon, value in pairs
-        if colon and re.fullmatch("[a-z_]+", key) and value.strip(" ") and not set(value) & YAML_SIGNS
-    }

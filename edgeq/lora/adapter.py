@@ -8,6 +8,7 @@ weight two tensors, its name with `.lora_a` [r, in] and `.lora_b` [out, r] behin
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -174,11 +175,16 @@ def write(
 
     kind: the format of A and B: F32, F16 or BF16. Raises UsageError for others, and where the file cannot be written;
     ModelError for numbers that are too large for it."""
+    from edgeq.convert.metadata import QUANTIZATION_VERSION
+    from edgeq.convert.naming import title
+
     fmt = quants.by_name(kind)
     if fmt.name not in FORMATS:
         raise UsageError(f"{kind}: adapters are written as {', '.join(FORMATS)}")
     metadata = {
         "general.architecture": gguf.Value("string", adapter.architecture),
+        "general.name": gguf.Value("string", title(os.path.basename(os.path.realpath(adapter.path)))),
+        "general.quantization_version": gguf.Value("u32", QUANTIZATION_VERSION),
         TYPE: gguf.Value("string", "adapter"),
         KIND: gguf.Value("string", "lora"),
         ALPHA: gguf.Value("f32", adapter.alpha),

@@ -84,6 +84,8 @@ def test_every_matrix_is_what_numpy_makes_of_it(tmp_path: Path) -> None:
     assert fields["adapter.type"] == "lora"
     assert fields["general.architecture"] == "llama"
     assert fields["adapter.lora.alpha"] == 8.0
+    assert fields["general.name"] == "In"
+    assert fields["general.quantization_version"] == 2
     got = {t.name: t.data for t in found.tensors}
     source = {t.name: t.array().astype(np.float32) for t in read(tmp_path / "in" / "adapter_model.safetensors")}
     assert len(got) == len(source) == 28

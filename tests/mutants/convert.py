@@ -130,6 +130,17 @@ MUTANTS: list[Mutant] = [
         ("_Sums.add", "self.square += float(off @ off)", "pass", "the error of an import"),
         ("write", "checkpoint.check_unchanged()", "pass", "a checkpoint that changes"),
     ),
+    *of("naming.py", "naming")(
+        ("parts", "while base and read", "while False and read", "versions at the end"),
+        ("parts", 'if any(kind == "size_label"', 'if False and any(kind == "size_label"', "sizes in words"),
+        ("_read", "if off > 7 * weights / 8:", "if False:", "lengths of texts that look like sizes"),
+    ),
+    *of("card.py", "naming")(
+        ("front_matter", "listing = None  # something nested", "pass", "nested values"),
+        ("front_matter", "and len(listing) < MOST", "", "lists without an end"),
+        ("_plain", "set(value) & SIGNS", "False", "values that are more than text"),
+        ("_origin", 're.fullmatch(r"\\w[\\w.-]*", owner)', "owner", "paths of folders as owners"),
+    ),
     *of("vocab/pre.py", "pretokenizer_names")(
         ("names", "if not _otherwise(s, wanted, TEXTS)", "if True", "patterns that differ"),
         ("names", "row.whole_words != whole_words", "False", "whole words"),
