@@ -59,8 +59,9 @@ def merge(
     """Writes the model `base` with adapters in its weights as `target`; the file appears when it is complete.
 
     adapters: as for `edgeq.load`. kind: the format of the weights that change, by default the one that each has; all
-    others stay as they are. Raises UsageError for arguments that make no sense, ModelError for adapters of other models
-    and numbers that are too large, GGUFError for a base that is broken or changes meanwhile, or a full disk."""
+    others stay as they are, and those to which the adapters add zeros. Raises UsageError for arguments that make no
+    sense, ModelError for adapters of other models and numbers that are too large, GGUFError for a base that is broken
+    or changes meanwhile, or a full disk."""
     from edgeq.lora import load_all
 
     with gguf.open(base) as file:
@@ -68,6 +69,7 @@ def merge(
         pairs = stack(loaded)
         if not pairs:
             raise UsageError("no adapter: there is nothing to merge")
+        pairs = {name: p for name, p in pairs.items() if p.a.any() and p.b.any()}  # others would be rounded for nothing
         if EMBEDDING in pairs and "output.weight" not in file.tensors:
             raise ModelError(
                 f"{shown(file.path)}: its head is the embedding, and an adapter of the embedding changes what tokens "

@@ -75,6 +75,21 @@ def test_a_quantized_weight_keeps_its_format_and_others_their_bytes(fmt: str, tm
     assert "4 of them were quantized and are rounded again" in notes(report)[1]
 
 
+@pytest.mark.parametrize("kind", [None, "f16"])
+def test_weights_to_which_nothing_is_added_were_rounded_again(kind: str | None, tmp_path: Path) -> None:
+    model, out = tiny("format-iq2_xxs"), tmp_path / "m.gguf"
+    made = adapter(model)
+    report = merge(model, [(made, 0.0)], out, kind)
+    assert report.merged == () and "0 weights changed" in notes(report)[0]
+    with gguf.open(model) as old, gguf.open(out) as new:
+        assert {n: (t.format, bytes(t.raw)) for n, t in old.tensors.items()} == {
+            n: (t.format, bytes(t.raw)) for n, t in new.tensors.items()
+        }
+    untrained = {n: Pair(p.a, np.zeros_like(p.b)) if "attn_q" in n else p for n, p in made.pairs.items()}
+    report = merge(model, made.replace(pairs=untrained), out, kind, overwrite=True)
+    assert {m.name for m in report.merged} == {n for n in made.pairs if "attn_q" not in n}
+
+
 def test_a_type_is_that_of_what_changes(tmp_path: Path) -> None:
     model, out = tiny("format-q4_k"), tmp_path / "m.gguf"
     made = adapter(model, only="blk.0.ffn_")

@@ -58,6 +58,7 @@ MUTANTS: list[Mutant] = [
         ("_scale", "or found == 0.0", "", "scales of 0"),
         ("merge", "if k not in SPLIT_KEYS", "", "keys of parts"),
         ("merge", " + [name for adapter, _ in loaded for name in adapter.files]", "", "adapters written over"),
+        ("merge", "if p.a.any() and p.b.any()", "", "weights to which nothing is added"),
         ("merge", "if file.changed():", "if False:", "bases that change meanwhile"),
     ),
 ]
