@@ -86,6 +86,7 @@ def test_a_model_card_as_metadata() -> None:
         ("---\nbase_model: /home/me/models/tiny\n---", {"base_model.count": 1, "base_model.0.name": "Tiny"}),
         ("---\nbase_model: ''\n---", {}), ("---\nbase_model:\n- a\n  b\n- c\n---",
                                           {"base_model.count": 1, "base_model.0.name": "A"}),
+        ("---\ntags: !!str a\nlicense: &x mit\n---", {}),
         ("---\ntags: a: b\n---", {}), ("---\ntags: 'it''s'\n---", {}), ("---\nTags: a\n---", {}),
         ("---\nlicense: [a, b]\n---", {"license": "a,b"}),
     ],

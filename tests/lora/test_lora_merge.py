@@ -75,6 +75,15 @@ def test_a_quantized_weight_keeps_its_format_and_others_their_bytes(fmt: str, tm
     assert "4 of them were quantized and are rounded again" in notes(report)[1]
 
 
+def test_the_model_was_written_over_its_adapter(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    write(path, adapter(tiny()))
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="is the file that is read"):
+        merge(tiny(), path, path, overwrite=True)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("kind", [None, "f16"])
 def test_weights_to_which_nothing_is_added_were_rounded_again(kind: str | None, tmp_path: Path) -> None:
     model, out = tiny("format-iq2_xxs"), tmp_path / "m.gguf"
