@@ -23,7 +23,7 @@ ROOMS = {
     "weights": {"gguf", "quants", "ops", "program", "errors"},
     "tokenizer": {"record", "errors", "quants", "gguf"},
     "convert": {"gguf", "quants", "quantize", "tokenizer", "record", "errors"},
-    "quantize": {"gguf", "quants", "machine", "record", "errors"},
+    "quantize": {"gguf", "quants", "machine", "record", "errors", "_version"},
     "imatrix": {"gguf", "quants", "model", "backends", "ops", "passes", "record", "errors", "machine"},
     "sampling": {"record", "errors"},
     "stop": {"errors"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +92,19 @@ def _is_matrix(path: str) -> bool:
         return bool(file.metadata.get("general.type") == "imatrix")
 
 
-def _merged(paths: list[str], options: dict[str, Any], new: ImportanceMatrix | None = None) -> ImportanceMatrix:
-    """The matrices of all files, and a new one before them."""
-    loaded = [imatrix.load(p, options["chunk_size"]) for p in paths]
-    return imatrix.merge([*([new] if new else []), *loaded])
+def _merged(paths: list[str], options: dict[str, Any]) -> ImportanceMatrix:
+    """The matrices of all files in one."""
+    return _sum([(p, imatrix.load(p, options["chunk_size"])) for p in paths])
+
+
+def _sum(named: Sequence[tuple[str, ImportanceMatrix]]) -> ImportanceMatrix:
+    """Matrices by what they are called, in one; a warning of each that lacks weights that others have."""
+    names = dict.fromkeys(name for _, matrix in named for name in matrix.entries)
+    for called, matrix in named:
+        if gone := [name for name in names if name not in matrix.entries]:
+            say(f"warning: {shown(called)}: no entry for {len(gone)} of the {len(names)} weights that others have, "
+                f"from {shown(gone[0])} on; is it of the same model?")  # fmt: skip
+    return imatrix.merge([matrix for _, matrix in named])
 
 
 def _output(options: dict[str, Any]) -> str:
@@ -139,7 +148,7 @@ def _collect(name: str, texts: tuple[str, ...], options: dict[str, Any]) -> None
             model, data, size, chunks=options["chunks"], from_chunk=options["from_chunk"],
             output_weight=options["output_weight"], parse_special=options["parse_special"], datasets=names, after=after,
         )  # fmt: skip
-    _write(imatrix.merge([new, earlier]) if earlier else new, options)
+    _write(_sum([("what was counted", new), ("--merge", earlier)]) if earlier else new, options)
 
 
 def _texts(paths: tuple[str, ...]) -> tuple[list[str | bytes], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +13,17 @@ import click
 from edgeq.cli.show import size
 from edgeq.cli.terminal import Out, say
 from edgeq.errors import UsageError, shown
-from edgeq.quantize import MIXES, Options, Report, mix_named, quantize, summary
+from edgeq.quantize import MIXES, Options, Report, mix_or_copy, quantize, summary
 
 LONGEST = 1 << 20  # characters of a file of patterns
+_PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")  # of the name of a split model's part
 
 
 @click.command(
-    epilog=f"TYPE is one of {', '.join(MIXES)}. A pattern is a regular expression, searched in the names of tensors; "
-    "the first that fits counts, those of the command line before those of a file."
+    epilog=f"TYPE is one of {', '.join(MIXES)}. A pattern is a regular expression, searched in the names of tensors "
+    "in any case of letters; the first that fits counts, those of the command line before those of a file. They count "
+    "for F32, F16 and BF16 too, where llama-quantize does not look at them. TYPE can also be the number that "
+    "llama-quantize has for a mix, or COPY: every tensor as it is."
 )
 @click.argument("words", nargs=-1, required=True, metavar="IN [OUT] TYPE")
 @click.option("--imatrix", metavar="FILE", help="Importance matrix, as edgeq imatrix or llama.cpp writes it.")
@@ -67,8 +71,8 @@ def _places(words: Sequence[str]) -> tuple[str, str, str]:
     """Source, target and type from two or three words."""
     if len(words) not in (2, 3):
         raise UsageError(f"expected IN [OUT] TYPE, found {len(words)} words")
-    source, kind = words[0], mix_named(words[-1])[0]
-    stem = source.removesuffix(".gguf")
+    source, kind = words[0], mix_or_copy(words[-1])[0]
+    stem = _PART.sub("", source.removesuffix(".gguf"))
     return source, words[1] if len(words) == 3 else f"{stem}-{kind}.gguf", kind
 
 
@@ -128,6 +132,7 @@ def facts(report: Report) -> dict[str, Any]:
         **summary(choices),
         "missing_importances": list(report.missing),
         "requantized": len(report.requantized),
+        "notes": list(report.notes),
         "tensors": [
             {
                 "name": r.choice.name,
@@ -162,7 +167,7 @@ def table(report: Report) -> list[str]:
 def notes(report: Report, imatrix: str | None) -> list[str]:
     """What a person should know: fallbacks, what is missing, and what came out."""
     choices = [r.choice for r in report.results]
-    out = []
+    out = list(report.notes)
     moved = Counter((c.why, c.fallback, c.target.name) for c in choices if c.fallback)
     for (why, wanted, got), n in moved.items():
         out.append(f"{n} tensors: {why}: {got} instead of {wanted}")

@@ -58,6 +58,11 @@ class Entry:
         signed = None if self.signed_sums is None else self.signed_sums.reshape(matrices, n)
         return Entry(self.sums.reshape(matrices, n), self.counts.repeat(matrices), signed)
 
+    def reached(self) -> np.ndarray:
+        """Of which matrices something was counted, bool [matrices]."""
+        found: np.ndarray = (self.counts > 0) & self.sums.any(axis=1)
+        return found
+
     def means(self) -> np.ndarray:
         """Mean squares, float64 [matrices, n]; ones where nothing was counted."""
         import numpy as np
@@ -97,7 +102,7 @@ class ImportanceMatrix:
         """Mean squares of the inputs of weight `name`, as llama-quantize would weigh them: float32 [matrices, n], or
         [n] of one matrix. Ones for an expert that no token reached; None if there is no entry.
 
-        Raises UsageError if the entry is of a weight of another shape."""
+        Raises UsageError if the entry is of a weight of another shape, or nothing was counted for it."""
         import numpy as np
 
         entry = self.entries.get(name)
@@ -110,8 +115,17 @@ class ImportanceMatrix:
                 f"importance matrix, {shown(name)}: expected {matrices} x {n} values, found {rows} x {columns}; it was "
                 "made with another model"
             )
+        if not found.reached().any():
+            raise UsageError(
+                f"importance matrix, {shown(name)}: nothing was counted for it, all counts or all sums are 0; collect "
+                "the matrix over more text, or leave the entry out"
+            )
         means = found.means().astype(np.float32)
         return means[0] if matrices == 1 else means
+
+    def unreached(self, name: str) -> int:
+        """How many matrices (experts) of weight `name` nothing was counted for."""
+        return int((~self.entries[name].reached()).sum())
 
     def save(
         self, path: str | os.PathLike[str], format: str | None = None, *, overwrite: bool = False,

@@ -81,7 +81,11 @@ def _warnings(matrix: ImportanceMatrix, tensors: tuple[TensorStatistics, ...]) -
     most = max((t.tokens for t in tensors), default=0.0)
     if most < FEW_TOKENS:
         out.append(f"{most:.0f} tokens were counted at most; with less than {FEW_TOKENS}, rare columns are noise")
-    never = {t.name: int((entries[t.name].counts == 0).sum()) for t in tensors if t.coverage < 1}
+    empty = {t.name: "" for t in tensors if not entries[t.name].reached().any()}
+    if empty:
+        out.append(f"nothing was counted for {_listed(empty)}; edgeq quantize refuses an entry that says nothing")
+    counted = [t for t in tensors if t.name not in empty]
+    never = {t.name: int((entries[t.name].counts == 0).sum()) for t in counted if t.coverage < 1}
     if never:
         out.append(f"no token reached {_listed({n: f'{k} of {len(entries[n].counts)}' for n, k in never.items()})}; "
                    "these matrices are weighed as if all columns were alike")  # fmt: skip
@@ -92,13 +96,13 @@ def _warnings(matrix: ImportanceMatrix, tensors: tuple[TensorStatistics, ...]) -
             rare[t.name] = f"{few} of {len(counts)}"
     if rare:
         out.append(f"experts are reached less than {RARE:.0%} as often as the mean in {_listed(rare)}; more text helps")
-    zero = {t.name: f"{(1 - t.active) * 100:.3g} %" for t in tensors if t.active < 1 and t.coverage > 0}
+    zero = {t.name: f"{(1 - t.active) * 100:.3g} %" for t in counted if t.active < 1}
     if zero:
         out.append(f"columns were always zero in {_listed(zero)}; a quantizer may give them up")
     return out
 
 
 def _listed(found: dict[str, str]) -> str:
-    rows = [f"{shown(name, 80)} ({what})" for name, what in list(found.items())[:NAMED]]
+    rows = [shown(name, 80) + (f" ({what})" if what else "") for name, what in list(found.items())[:NAMED]]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return ", ".join(rows) + more

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgeq.errors import UsageError, shown
 from edgeq.gguf import Value
 from edgeq.quantize.plan import Choice
+from edgeq.quantize.roles import layer_of
 from edgeq.quantize.stream import matrices_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Importances(Protocol):
     entries: Mapping[str, Any]
 
     def importance(self, name: str, matrices: int, n: int) -> F32 | None: ...
+
+    def unreached(self, name: str) -> int: ...
 
 
 def find(plan: Iterable[Choice], importance: Importances | None, model: str) -> dict[str, F32 | None]:
@@ -40,6 +43,28 @@ def find(plan: Iterable[Choice], importance: Importances | None, model: str) -> 
         raise UsageError(
             f"importance matrix: has no entry for any tensor of {shown(model)}; it belongs to another model"
         )
+    layers = 1 + max((layer_of(c.name) for c in plan), default=-1)
+    beyond = next((name for name in importance.entries if layers and layer_of(name) >= layers), None)
+    if beyond is not None:
+        raise UsageError(
+            f"importance matrix: has an entry {shown(beyond)}, {shown(model)} has {layers} layers; it belongs to "
+            "another model"
+        )
+    return out
+
+
+def notes(plan: Iterable[Choice], importance: Importances | None) -> list[str]:
+    """What is odd about them, and no error: entries of tensors that are not there, experts without importances."""
+    if importance is None:
+        return []
+    known = {c.name: c for c in plan}
+    out = []
+    if gone := [name for name in importance.entries if name not in known]:
+        out.append(f"importance matrix: the model lacks the tensors of {len(gone)} entries, from {shown(gone[0])} on")
+    for name in importance.entries:
+        if name in known and known[name].changes and (none := importance.unreached(name)):
+            n = matrices_of(known[name].shape)
+            out.append(f"importance matrix, {shown(name)}: nothing on {none} of {n} experts: their columns count alike")
     return out
 
 

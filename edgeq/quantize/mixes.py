@@ -139,6 +139,9 @@ MIXES: dict[str, Mix] = {
     "NVFP4": Mix(39, "NVFP4", _MOE),
 }  # fmt: skip
 
+# Not a mix: every tensor stays as it is, and so does what the file says of its type.
+COPY = Mix(-1, "", output="")
+
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE"}
 
 # Where a row is not whole blocks: the format that comes nearest among those with blocks of 32. Else F16.

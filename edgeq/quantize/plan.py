@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError, shown
-from edgeq.quantize.mixes import ALIASES, FALLBACK, MIXES, Mix
+from edgeq.quantize.mixes import ALIASES, COPY, FALLBACK, MIXES, Mix
 from edgeq.quantize.roles import CONDITIONS, COUNTED, Facts, Place, kept, layer_of, role_of
 from edgeq.quants import Format, by_name
 from edgeq.record import Record
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from edgeq.gguf import Tensor, TensorInfo
 
 FLOATS = ("F32", "F16", "BF16")
+NAMED = 3  # patterns in a note; the others are counted
 _INTEGERS = ("I8", "I16", "I32", "I64")
 
 
 class Options(Record):
-    """How to depart from a mix. `overrides`: pairs of a pattern (searched in the name) and a format, the first that
-    fits counts; `output`, `embedding`: formats of these matrices; `pure`: the mix's format for all matrices;
+    """How to depart from a mix. `overrides`: pairs of a pattern (searched in the name, in any case) and a format, the
+    first that fits counts; `output`, `embedding`: formats of these matrices; `pure`: the mix's format for all matrices;
     `keep_output`: the output matrix stays as it is."""
 
     overrides: tuple[tuple[str, str], ...] = ()
@@ -34,7 +35,7 @@ class Options(Record):
 
 class Choice(Record):
     """A tensor's fate. `why` it is not what the mix says for its role, or empty; `fallback`: the format that its rows
-    do not fit; `low`: of so few bits that it needs importances."""
+    do not fit; `low`: of so few bits that it needs importances; `asked`: the override that decided it, if one did."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,6 +46,7 @@ class Choice(Record):
     why: str = ""
     fallback: str = ""
     low: bool = False
+    asked: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -52,12 +54,23 @@ class Choice(Record):
 
 
 def mix_named(name: str) -> tuple[str, Mix]:
-    """The mix of this name, in any case; UsageError if there is none."""
+    """The mix of this name, in any case, or of its number in llama.cpp; UsageError if there is none."""
     upper = name.upper().replace("-", "_")
     upper = ALIASES.get(upper, upper)
+    if name.isascii() and name.isdecimal():
+        numbers = {str(mix.file_type): known for known, mix in MIXES.items()}
+        if name not in numbers:
+            known = ", ".join(f"{n} ({k})" for n, k in sorted(numbers.items(), key=lambda row: int(row[0])))
+            raise UsageError(f"type {shown(name, 40)}: no mix has this number; expected one of {known}")
+        upper = numbers[name]
     if upper not in MIXES:
         raise UsageError(f"type {shown(name)}: expected one of {', '.join(MIXES)}")
     return upper, MIXES[upper]
+
+
+def mix_or_copy(name: str) -> tuple[str, Mix]:
+    """The same for what makes a GGUF file of another: COPY takes every tensor as it is."""
+    return ("COPY", COPY) if name.upper() == "COPY" else mix_named(name)
 
 
 def check_recipe(recipe: str) -> None:
@@ -84,13 +97,38 @@ def make_plan(
     return [found[name] for name in names]
 
 
-def _patterns(overrides: Iterable[tuple[str, str]]) -> list[tuple[re.Pattern[str], Format]]:
+Override = tuple[re.Pattern[str], Format, tuple[str, str]]  # compiled, and as it was given
+
+
+def _patterns(overrides: Iterable[tuple[str, str]]) -> list[Override]:
     out = []
     for pattern, fmt in overrides:
         try:
-            out.append((re.compile(pattern), writable(fmt)))
+            # llama-quantize makes patterns lower-case, as names are; that would turn \S into \s
+            out.append((re.compile(pattern, re.IGNORECASE), writable(fmt), (pattern, fmt)))
         except (re.error, RecursionError, OverflowError) as e:
             raise UsageError(f"tensor type {shown(pattern)}={shown(fmt)}: no regular expression ({e})") from None
+    return out
+
+
+def idle(choices: Iterable[Choice], options: Options) -> list[str]:
+    """Notes on overrides that decided nothing."""
+    rows = list(choices)
+    used = {c.asked for c in rows}
+    fitting: list[str] = []
+    none: list[str] = []
+    for pattern, fmt in options.overrides:
+        if (pattern, fmt) not in used:
+            fits = any(re.search(pattern, c.name, re.IGNORECASE) for c in rows)
+            (fitting if fits else none).append(f"{shown(pattern, 60)}={shown(fmt, 20)}")
+    out = []
+    for what, found in (
+        ("fit no tensor", none),
+        ("decide nothing, as what they fit stays as it is or is named by something else first", fitting),
+    ):
+        if found:
+            more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+            out.append(f"tensor types that {what}: {', '.join(found[:NAMED])}{more}")
     return out
 
 
@@ -108,12 +146,14 @@ class _Chooser:
     """Goes through the tensors as llama-quantize does, whose rules count what came before."""
 
     def __init__(
-        self, mix: Mix, facts: Facts, options: Options, patterns: list[tuple[re.Pattern[str], Format]], tied: bool
+        self, mix: Mix, facts: Facts, options: Options, patterns: list[Override], tied: bool
     ) -> None:
         self._mix, self._facts, self._options, self._patterns, self._tied = mix, facts, options, patterns, tied
         self._seen: Counter[str] = Counter()
 
     def choose(self, t: Tensor | TensorInfo) -> Choice:
+        if self._mix is COPY:
+            return self._made(t, t.format, "")
         reason = kept(t.name, t.shape, self._facts.arch)
         role = role_of(t.name)
         if not reason and role == "output" and self._options.keep_output:
@@ -124,21 +164,21 @@ class _Chooser:
             return self._made(t, t.format, reason)
         return self._fitting(t, *self._wanted(t, role))
 
-    def _wanted(self, t: Tensor | TensorInfo, role: str) -> tuple[Format, str]:
-        named = next((fmt for pattern, fmt in self._patterns if pattern.search(t.name)), None)
+    def _wanted(self, t: Tensor | TensorInfo, role: str) -> tuple[Format, str, tuple[str, ...]]:
+        named = next((row for row in self._patterns if row[0].search(t.name)), None)
         o = self._options
         # the table of embeddings for each layer is a large one of its own: a pattern that names it comes first
         if role == "token_embd" and o.embedding and not (named and t.name != "token_embd.weight"):
-            return writable(o.embedding), "embedding format as asked"
+            return writable(o.embedding), "embedding format as asked", ()
         if role == "output" and o.output:
-            return writable(o.output), "output format as asked"
+            return writable(o.output), "output format as asked", ()
         if named:
-            return named, "as asked"
+            return named[1], "as asked", named[2]
         if self._mix.default in FLOATS or o.pure:
-            return by_name(self._mix.default), ""
+            return by_name(self._mix.default), "", ()
         if role == "output" or (self._tied and role == "token_embd"):
-            return self._output(t), ""
-        return by_name(self._ruled(t, role)), ""
+            return self._output(t), "", ()
+        return by_name(self._ruled(t, role)), "", ()
 
     def _output(self, t: Tensor | TensorInfo) -> Format:
         if self._options.output:
@@ -161,21 +201,23 @@ class _Chooser:
                 return rule.format
         return self._mix.default
 
-    def _fitting(self, t: Tensor | TensorInfo, fmt: Format, why: str) -> Choice:
+    def _fitting(self, t: Tensor | TensorInfo, fmt: Format, why: str, asked: tuple[str, ...]) -> Choice:
         columns = t.shape[-1]
         if columns % fmt.block == 0:
-            return self._made(t, fmt, why)
+            return self._made(t, fmt, why, asked=asked)
         near = by_name(FALLBACK.get(fmt.name, "F16"))
         if columns % near.block:
             near = by_name("F16")
-        return self._made(t, near, f"rows of {columns} are not whole blocks of {fmt.block}", fmt.name)
+        return self._made(t, near, f"rows of {columns} are not whole blocks of {fmt.block}", fmt.name, asked)
 
-    def _made(self, t: Tensor | TensorInfo, fmt: Format, why: str, fallback: str = "") -> Choice:
+    def _made(
+        self, t: Tensor | TensorInfo, fmt: Format, why: str, fallback: str = "", asked: tuple[str, ...] = ()
+    ) -> Choice:
         low = fmt.name in _LOW or (fmt.name == "Q2_K" and self._mix.low)
         outside = role_of(t.name) in ("output", "token_embd")
         rows = t.nbytes // t.format.row_bytes(t.shape[-1]) if t.shape else 1
         size = rows * fmt.row_bytes(t.shape[-1]) if t.shape else t.nbytes
-        return Choice(t.name, t.shape, t.format, fmt, t.nbytes, size, why, fallback, low and not outside)
+        return Choice(t.name, t.shape, t.format, fmt, t.nbytes, size, why, fallback, low and not outside, asked)
 
 
 _LOW = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS")

@@ -11,12 +11,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from edgeq import gguf, machine
+from edgeq._version import __version__
 from edgeq.errors import GGUFError, UsageError, shown
 from edgeq.gguf import Value, Writer
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.quantize import importances
-from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, make_plan, mix_named
+from edgeq.quantize.finite import checked
+from edgeq.quantize.mixes import COPY
+from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, idle, make_plan, mix_or_copy
 from edgeq.quantize.stream import Job, Loss, count, pieces
+from edgeq.quants import native
 from edgeq.record import Record
 
 if TYPE_CHECKING:
@@ -38,13 +42,14 @@ class Result(Record):
 
 class Report(Record):
     """What `quantize` did, or with `dry_run` would do. `missing`: tensors that the importance matrix does not know;
-    `requantized`: those that had lost something before."""
+    `requantized`: those that had lost something before; `notes`: what is odd about the arguments, in sentences."""
 
     paths: tuple[str, ...]
     mix: str
     results: tuple[Result, ...]
     missing: tuple[str, ...]
     requantized: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def quantize(
@@ -66,24 +71,28 @@ def quantize(
 ) -> Report:
     """Writes the model `source` with the mix `type` as `target`; the source is only read.
 
-    Tensors are read, encoded and written piece by piece, so memory does not depend on the model. The file appears when
-    it is complete. With `resume` an interrupted run leaves what it has done beside the target, and the next one with
-    the same arguments goes on from there. `dry_run` writes nothing, and finds the loss on a few rows of each tensor.
+    `type` can be COPY, for every tensor as it is. Tensors are read, encoded and written piece by piece, so memory does
+    not depend on the model. The file appears when it is complete. With `resume` an interrupted run leaves what it has
+    done beside the target, and the next one with the same arguments goes on from there. `dry_run` writes nothing, and
+    finds the loss on a few rows of each tensor.
     UsageError for arguments that make no sense, FormatError naming the tensor for weights that are not finite,
     GGUFError for a source that is broken or changes, or a disk that is full.
     """
     check_recipe(recipe)
-    name, mix = mix_named(type)
+    name, mix = mix_or_copy(type)
+    if mix is COPY and options is not None and options.replace(keep_output=False) != Options():
+        raise UsageError("type COPY: keeps every tensor as it is; leave out the options that name formats, and pure")
     threads = threads or machine.threads_to_use()
     with gguf.open(source) as g:
         plan = make_plan(g.tensors.values(), g.metadata, mix, options, importance is not None)
         requantized = _check_sources(g, plan, allow_requantize)
         weights = importances.find(plan, importance, g.path)
         missing = tuple(c.name for c in plan if c.changes and importance and weights[c.name] is None)
+        notes = (*idle(plan, options or Options()), *importances.notes(plan, importance))
         if dry_run:
             with ThreadPoolExecutor(threads) as pool:
                 results = tuple(_tried(g, c, weights, pool, threads) for c in plan)
-            return Report((), name, results, missing, requantized)
+            return Report((), name, results, missing, requantized, notes)
         metadata = _metadata(g, mix.file_type, importance, os.fsdecode(importance_file))
         writer = Writer(
             target, metadata, [gguf.tensor_info(c.name, c.shape, c.target) for c in plan],
@@ -95,7 +104,7 @@ def quantize(
             results = tuple(_written(g, plan, weights, writer, pool, threads, progress))
             if g.changed():
                 raise GGUFError(f"{shown(g.path)}: the file was changed while it was read; nothing was written")
-        return Report(writer.paths, name, results, missing, requantized)
+        return Report(writer.paths, name, results, missing, requantized, notes)
 
 
 def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, ...]:
@@ -115,17 +124,19 @@ def _metadata(g: GGUFFile, file_type: int, importance: Importances | None, file:
     old = g.metadata.typed().items()
     out = {k: v for k, v in old if k not in SPLIT_KEYS and not k.startswith("quantize.imatrix.")}
     out["general.quantization_version"] = Value("u32", 2)
-    out["general.file_type"] = Value("u32", file_type)
+    if file_type >= 0:
+        out["general.file_type"] = Value("u32", file_type)
     return out if importance is None else out | importances.metadata(importance, file)
 
 
 def _fingerprint(g: GGUFFile, plan: Iterable[Choice], weights: Mapping[str, F32 | None]) -> str:
-    """What an interrupted run must have been about to be gone on with."""
+    """What an interrupted run must have been about to be gone on with. Encoders of another version or build may round
+    in another way, and a file is of one piece."""
     hashed = hashlib.blake2b(digest_size=16)
     for name, w in weights.items():
         hashed.update(name.encode() + (b"" if w is None else w.tobytes()))
     formats = [(c.name, c.target.name) for c in plan]
-    return json.dumps([list(map(list, g.fingerprint)), formats, hashed.hexdigest()])
+    return json.dumps([__version__, native.build(), list(map(list, g.fingerprint)), formats, hashed.hexdigest()])
 
 
 def _written(
@@ -143,7 +154,7 @@ def _written(
         if i < earlier:
             yield _tried(g, c, weights, pool, threads)
         elif not c.changes:
-            writer.write(c.name, tensor.pieces())
+            writer.write(c.name, checked(tensor))
             yield Result(c, False, Loss())
         else:
             squared = power = 0.0

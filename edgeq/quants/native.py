@@ -45,3 +45,14 @@ def decode_rows(data: U8, fmt: Format) -> F32:
 def available() -> bool:
     """Whether there is a library to call."""
     return _lib.available()
+
+
+def build() -> str:
+    """A digest of the library, empty where there is none."""
+    import hashlib
+
+    try:
+        with open(_lib.path(), "rb") as file:
+            return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
+    except OSError:
+        return ""

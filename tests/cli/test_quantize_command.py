@@ -100,6 +100,25 @@ def test_importance_matrices_of_llama_cpp_serve(narrow, capsys, tmp_path):
     assert "im.dat: nothing on 12 tensors, from blk.0." in err
 
 
+def test_patterns_that_fit_nothing_are_not_passed_over_in_silence(narrow, capsys):
+    words = (narrow, "Q8_0", "--dry-run", "--tensor-type", "ATTN_Q=q5_0", "--tensor-type", "attn_w=Q4_0")
+    code, out, err = run(capsys, *words)
+    assert code == 0 and err.splitlines()[0] == "tensor types that fit no tensor: attn_w=Q4_0"
+    assert any(row.split()[3:] and "Q5_0" in row and "attn_q" in row for row in out.splitlines())
+    assert json.loads(run(capsys, *words, "--json")[1])["notes"] == ["tensor types that fit no tensor: attn_w=Q4_0"]
+
+
+def test_the_name_of_a_part_is_not_in_that_of_the_result(narrow, capsys, tmp_path):
+    gguf.split_model(narrow, tmp_path / "sp", max_tensors=8)
+    first = min(tmp_path.glob("sp-*"))
+    assert run(capsys, first, "Q8_0", "--keep-split")[0] == 0
+    assert run(capsys, first, "copy")[0] == 0
+    assert run(capsys, first, "7", "--overwrite")[0] == 0
+    expected = {f"sp{kind}-0000{i}-of-00003.gguf" for i in (1, 2, 3) for kind in ("", "-Q8_0")}
+    found = {p.name for p in tmp_path.iterdir()} - {"narrow.gguf"}
+    assert found == expected | {"sp-Q8_0.gguf", "sp-COPY.gguf"}
+
+
 def test_importances_of_another_width_are_refused(narrow, capsys, tmp_path):
     dat = write_dat(tmp_path / "im.dat", blk__0__attn_q__weight=512)
     code, _, err = run(capsys, narrow, "Q4_K_M", "--imatrix", dat)

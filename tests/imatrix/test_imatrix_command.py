@@ -136,6 +136,21 @@ def test_files_are_merged_without_a_model(call: Any) -> None:
     assert code == 2 and "blk.0.w: 1 x 2 and 1 x 1 values" in err and not Path("no").exists()
 
 
+def test_matrices_of_other_weights_are_merged_with_a_warning(call: Any) -> None:
+    ImportanceMatrix({f"blk.{i}.w": Entry([1.0, 2.0], [512]) for i in range(3)}).save("a.gguf")
+    code, _, err = call("--merge", "a.gguf", made("b.gguf"), "-o", "all.gguf")
+    assert code == 0 and len(imatrix.load("all.gguf").entries) == 3
+    assert "warning: b.gguf: no entry for 2 of the 3 weights that others have, from blk.1.w on" in err
+    assert "a.gguf: no entry" not in err
+
+
+def test_an_entry_without_a_count_is_shown_with_a_warning(call: Any) -> None:
+    ImportanceMatrix({"blk.0.w": Entry([1.0, 2.0], [0])}).save("a.gguf")
+    for words in (("--show", "a.gguf"), ("--merge", "a.gguf", "a.gguf", "-o", "b.gguf")):
+        code, _, err = call(*words)
+        assert code == 0 and "warning: nothing was counted for blk.0.w; edgeq quantize refuses" in err
+
+
 def test_a_file_is_converted(call: Any) -> None:
     made("a.gguf", tokens=100)
     assert call("--convert", "a.gguf", "-o", "a.dat")[0] == 0

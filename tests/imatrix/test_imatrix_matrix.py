@@ -25,9 +25,20 @@ def test_importance_is_the_mean_square_and_one_where_nothing_was_counted() -> No
     assert importance(Entry([[2, 4, 0]], [2]), 1, 3).tolist() == [1, 2, 0]
     experts = Entry([[2, 4], [0, 0], [9, 3]], [2, 0, 3])
     assert importance(experts, 3, 2).tolist() == [[1, 2], [1, 1], [3, 1]]
-    assert importance(Entry([5, 5], [0]), 1, 2).tolist() == [1, 1]
     assert importance(Entry([[5, 6], [8, 2]], [1, 2]), 2, 2).tolist() == [[5, 6], [4, 1]]
     assert ImportanceMatrix({"w": experts}).importance("v", 3, 2) is None
+
+
+@pytest.mark.parametrize("entry", [Entry([5, 5], [0]), Entry([0, 0], [9]), Entry([[5, 5], [0, 0]], [0, 3])])
+def test_an_entry_that_says_nothing_is_refused_where_it_is_used(entry: Entry) -> None:
+    with pytest.raises(UsageError, match="importance matrix, w: nothing was counted for it"):
+        importance(entry, *entry.sums.shape)
+    found = ImportanceMatrix({"w": entry})
+    assert found.unreached("w") == len(entry.counts)
+    warnings = imatrix.statistics(found).warnings
+    assert any("nothing was counted for w; edgeq quantize refuses" in w for w in warnings)
+    assert not any("weighed as if" in w or "always zero" in w for w in warnings)
+    assert imatrix.merge([found, ImportanceMatrix({"w": Entry(np.ones_like(entry.sums), entry.counts + 1)})])
 
 
 def test_one_count_can_stand_for_all_experts() -> None:
@@ -134,8 +145,8 @@ def test_warnings_say_what_speaks_against_a_matrix() -> None:
     assert "less than 10% as often as the mean in experts (1 of 3)" in rare
     assert "always zero in zero (25 %)" in zero
 
-    many = {f"w{i}": Entry([0.0], [FEW_TOKENS]) for i in range(5)}
-    assert "w2 (100 %) and 2 more" in imatrix.statistics(ImportanceMatrix(many)).warnings[0]
+    many = {f"w{i}": Entry([0.0, 1.0], [FEW_TOKENS]) for i in range(5)}
+    assert "w2 (50 %) and 2 more" in imatrix.statistics(ImportanceMatrix(many)).warnings[0]
 
 
 def test_reading_a_file_needs_no_model_and_no_library() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from edgeq import gguf
 from edgeq.errors import UsageError
-from edgeq.quantize import MIXES, Options, make_plan, mix_named, summary
+from edgeq.quantize import MIXES, Options, make_plan, mix_named, mix_or_copy, summary
+from edgeq.quantize.plan import idle
 from edgeq.quantize.roles import CONDITIONS
 from tests.quantize.shapes import MODELS, write_model
 
@@ -64,6 +65,45 @@ def test_fallbacks_are_named(made):
     assert (choice.target.name, choice.fallback) == ("Q5_0", "Q4_K")
     assert choice.why == "rows of 576 are not whole blocks of 256"
     assert summary(choices.values())["fallbacks"] == sum(bool(c.fallback) for c in choices.values()) > 100
+
+
+def test_patterns_do_not_mind_the_case_of_letters(made):
+    overrides = (("ATTN_Q", "q5_k"), (r"BLK\.\d+\.FFN_UP\.\S", "Q8_0"), ("Attn_[K]", "F16"))
+    choices = plan(made("plain"), "Q4_K_M", overrides=overrides)
+    assert [choices[f"blk.3.{n}.weight"].target.name for n in ("attn_q", "ffn_up", "attn_k")] == ["Q5_K", "Q8_0", "F16"]
+
+
+def test_patterns_that_decide_nothing_are_told_of(made):
+    overrides = (("attn_v", "Q8_0"), ("blk.*attn_v", "Q5_K"), ("norm", "F16"), ("no\x1b", "Q4_0"), ("output", "Q4_0"))
+    options = Options(overrides, output="Q8_0")
+    with gguf.open(made("plain")) as g:
+        found = idle(make_plan(g.tensors.values(), g.metadata, mix_named("Q4_K_M")[1], options), options)
+    assert found == [
+        "tensor types that fit no tensor: no\\x1b=Q4_0",
+        "tensor types that decide nothing, as what they fit stays as it is or is named by something else first: "
+        "blk.*attn_v=Q5_K, norm=F16",
+    ]
+
+
+def test_a_fallback_of_what_a_pattern_names_counts_as_decided(made):
+    options = Options((("attn_q", "Q4_K"),))
+    with gguf.open(made("narrow")) as g:
+        assert idle(make_plan(g.tensors.values(), g.metadata, mix_named("Q8_0")[1], options), options) == []
+
+
+def test_patterns_count_in_mixes_of_floats_too(made):
+    assert plan(made("plain"), "F16", overrides=(("attn_q", "Q8_0"),))["blk.3.attn_q.weight"].target.name == "Q8_0"
+
+
+def test_numbers_of_llama_quantize_name_mixes():
+    assert [mix_named(n)[0] for n in ("15", "2", "0", "32", "7")] == ["Q4_K_M", "Q4_0", "F32", "BF16", "Q8_0"]
+    assert {mix_named(str(mix.file_type))[0] for mix in MIXES.values()} == set(MIXES)
+    for wrong in ("4", "99", "007", "9" * 5000):
+        with pytest.raises(UsageError, match=r"type \d.*: no mix has this number; expected one of 0 \(F32\), 1 "):
+            mix_named(wrong)
+    assert mix_or_copy("copy")[0] == "COPY" and mix_or_copy("q8_0")[0] == "Q8_0"
+    with pytest.raises(UsageError, match="type COPY: expected one of F32"):
+        mix_named("COPY")
 
 
 def test_a_row_that_no_block_fits_becomes_f16(made):

@@ -17,6 +17,7 @@ import pytest
 
 from edgeq import gguf, quants
 from edgeq.errors import FormatError, GGUFError, UsageError
+from edgeq.imatrix import Entry, ImportanceMatrix
 from edgeq.quantize import Options, quantize
 
 LAYERS, COLUMNS, DOWN = 3, 256, 512
@@ -37,6 +38,9 @@ class Importances:
             return None
         w = np.exp(np.random.default_rng(len(name) + n).standard_normal((matrices, n))).astype(np.float32)
         return w[0] if matrices == 1 else w
+
+    def unreached(self, name):
+        return 0
 
 
 def tensors() -> dict[str, np.ndarray]:
@@ -167,6 +171,105 @@ def test_weights_that_are_not_finite_are_named_and_nothing_is_written(tmp_path, 
         quantize(source, tmp_path / "out.gguf", "Q4_K_M")
     assert files(tmp_path) == {"bad.gguf"}
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_do_not_pass_in_tensors_that_keep_their_format(tmp_path, bad):
+    def change(n, x):
+        if n == "blk.1.attn_norm.weight":
+            x[[17, 30]] = bad
+
+    source = write_source(tmp_path / "bad.gguf", change)
+    message = rf"tensor blk\.1\.attn_norm\.weight: F32: found {bad} at \[17\]; expected finite numbers"
+    for kind in ("Q4_K_M", "COPY"):
+        with pytest.raises(FormatError, match=message):
+            quantize(source, tmp_path / "out.gguf", kind)
+    assert files(tmp_path) == {"bad.gguf"}
+
+
+FINITE = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+
+
+@pytest.mark.parametrize("fmt", ["F16", "BF16", "F32", "F64"])
+def test_a_weight_far_inside_a_tensor_that_is_copied_is_looked_at(tmp_path, fmt):
+    x = np.full((3, 3_000_001), np.finfo(np.float16).max, np.float32)
+    x[2, 3_000_000] = np.nan
+    data = (x.view(np.uint32) >> 16).astype(np.uint16) if fmt == "BF16" else x.astype(FINITE[fmt])
+    gguf.write(tmp_path / "in.gguf", METADATA, [("blk.0.x.bias", x.shape, fmt, data)])
+    with pytest.raises(FormatError, match=rf"tensor blk\.0\.x\.bias: {fmt}: found nan at \[2, 3000000\]"):
+        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q8_0")
+
+
+@pytest.mark.parametrize("fmt", ["Q8_0", "Q4_K", "MXFP4"])
+def test_scales_of_quantized_tensors_that_are_copied_are_looked_at(tmp_path, fmt):
+    found = quants.by_name(fmt)
+    data = np.zeros((2, found.row_bytes(512)), np.uint8)
+    data[1, found.nbytes : 2 * found.nbytes] = 255
+    gguf.write(tmp_path / "in.gguf", METADATA, [("blk.0.ffn_up.weight", (2, 512), fmt, data)])
+    message = rf"tensor blk\.0\.ffn_up\.weight: {fmt}: found nan as a scale of block 1 in row 1; expected finite"
+    with pytest.raises(FormatError, match=message):
+        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "COPY")
+
+
+def test_integers_and_finite_numbers_are_copied_as_they_are(tmp_path):
+    x = np.array([0, -0.0, 65504, -65504, 6e-8], np.float16)
+    rows = [("a", (5,), "F16", x), ("b", (3,), "I32", np.array([-1, 0x7F800000, 1], np.int32)), ("c", (), "F32", x[:2])]
+    gguf.write(tmp_path / "in.gguf", METADATA, rows)
+    quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q4_K_M")
+    assert contents(tmp_path / "out.gguf") == contents(tmp_path / "in.gguf")
+
+
+@pytest.mark.parametrize("kind", ["Q4_K_M", "Q8_0"])
+def test_copy_takes_every_tensor_as_it_is(source, tmp_path, kind):
+    quantize(source, tmp_path / "q.gguf", kind)
+    for path in (source, tmp_path / "q.gguf"):
+        report = quantize(path, tmp_path / "out.gguf", "copy", overwrite=True)
+        assert (report.mix, report.requantized) == ("COPY", ())
+        assert contents(tmp_path / "out.gguf") == contents(path)
+        with gguf.open(tmp_path / "out.gguf") as a, gguf.open(path) as b:
+            assert a.metadata["general.file_type"] == b.metadata["general.file_type"]
+    for options in (Options((("attn", "Q8_0"),)), Options(output="Q8_0"), Options(pure=True)):
+        with pytest.raises(UsageError, match="type COPY: keeps every tensor as it is"):
+            quantize(source, tmp_path / "out.gguf", "COPY", options=options, overwrite=True)
+
+
+def matrix(**counts):
+    """An importance matrix: for a weight (dots as __) counts of its matrices."""
+    sizes = {name: x.shape for name, x in tensors().items()}
+    entries = {}
+    for key, n in counts.items():
+        name = key.replace("__", ".")
+        n = np.array(n)
+        entries[name] = Entry((n[:, None] > 0) * np.ones((len(n), sizes.get(name, (COLUMNS,))[-1])), n)
+    return ImportanceMatrix(entries)
+
+
+def test_an_entry_without_a_count_is_refused_when_it_is_used(source, tmp_path):
+    for zero in (matrix(blk__0__attn_v__weight=[5], blk__1__ffn_gate_exps__weight=[0, 0]),
+                 ImportanceMatrix({"blk.1.ffn_gate_exps.weight": Entry(np.zeros((2, COLUMNS)), [3, 0])})):  # fmt: skip
+        with pytest.raises(UsageError, match=r"matrix, blk\.1\.ffn_gate_exps\.weight: nothing was counted for it"):
+            quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=zero)
+    assert files(tmp_path) == {"source.gguf"}
+    unused = matrix(blk__0__ffn_down__weight=[5], blk__1__ffn_gate_exps__weight=[0, 0])
+    quantize(source, tmp_path / "out.gguf", "F16", importance=unused)
+
+
+def test_experts_without_a_count_are_told_of(source, tmp_path):
+    found = matrix(blk__0__attn_v__weight=[5], blk__1__ffn_gate_exps__weight=[4, 0])
+    report = quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=found)
+    assert report.notes == (
+        "importance matrix, blk.1.ffn_gate_exps.weight: nothing on 1 of 2 experts: their columns count alike",
+    )
+
+
+def test_importances_of_a_model_with_more_layers_are_refused(source, tmp_path):
+    names = [f"blk.{i}.ffn_up.weight" for i in range(LAYERS + 1)]
+    with pytest.raises(UsageError, match=r"has an entry blk\.3\.ffn_up\.weight, .* has 3 layers; .* another model"):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=Importances(names))
+    assert files(tmp_path) == {"source.gguf"}
+    fewer = Importances([*names[:LAYERS], "blk.1.attn_q.weight"])
+    report = quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=fewer)
+    assert report.notes == ("importance matrix: the model lacks the tensors of 1 entries, from blk.1.attn_q.weight on",)
 
 
 def test_importances_of_another_model_are_refused(source, tmp_path):
@@ -300,6 +403,16 @@ def test_what_an_interrupted_run_left_is_checked(source, tmp_path, damage):
         part.write_bytes(data)
     again(source, tmp_path / "out.gguf")
     assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
+
+
+@pytest.mark.parametrize("place", ["edgeq.quantize.run.__version__", "edgeq.quants.native._lib.path"])
+def test_another_version_or_library_does_not_go_on_with_what_is_left(source, tmp_path, monkeypatch, place):
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, progress=stop_at("blk.2.ffn_up.weight"))
+    (tmp_path / "other").write_bytes(b"a library")
+    monkeypatch.setattr(place, "9.9" if "version" in place else lambda: str(tmp_path / "other"))
+    _, written = again(source, tmp_path / "out.gguf")
+    assert len(written) == len(tensors())
 
 
 def test_another_type_does_not_go_on_with_what_is_left(source, tmp_path):
