@@ -32,7 +32,7 @@ class Pool:
                 found = ended.get()
                 waiting -= 1
                 problem = problem or found
-            except KeyboardInterrupt as error:
+            except (KeyboardInterrupt, SystemExit) as error:  # Ctrl-C, SIGTERM
                 interrupt()
                 problem = error
         if problem is not None:

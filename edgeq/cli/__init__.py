@@ -2,14 +2,16 @@
 
 A command is a file here, named like it, with a click command called `command`; or with `main(arguments)`,
 which returns the exit code, where the start counts and click would cost too much. Exit codes: 0 done, 1 the
-answer is no or a fault of ours, 2 bad input or usage, 130 interrupted, 141 nobody reads the output any more.
+answer is no or a fault of ours, 2 bad input or usage, 130 interrupted, 141 nobody reads the output any more,
+129 and 143 ended by SIGHUP or SIGTERM.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import EdgeqError
@@ -37,10 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = dispatch(words)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a broken pipe is still ours to handle
-        return code
+        with tidy_end():
+            code = dispatch(words)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a broken pipe is still ours to handle
+            return code
     except EdgeqError as error:
         return failed(error)
     except KeyboardInterrupt:
@@ -49,6 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return no_reader()
     except OSError as error:
         return failed(error)
+
+
+@contextmanager
+def tidy_end() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the block like an error, so that files in the making are removed or kept as after
+    Ctrl-C. The second such signal ends the process at once. Signals that someone handles or ignores (nohup) stay so."""
+    import signal
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    ours = []
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        with suppress(ValueError):  # not in the main thread
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, end)
+                ours.append(number)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def dispatch(words: list[str]) -> int:

@@ -11,7 +11,7 @@ import click
 from edgeq import convert
 from edgeq.cli.quantize import importances
 from edgeq.cli.show import size
-from edgeq.cli.terminal import Out, say
+from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
 from edgeq.lora.peft import is_folder as is_adapter
 
@@ -56,7 +56,8 @@ def command(
         context=context, vocab_only=vocab_only,
     )  # fmt: skip
     if not dry_run:
-        report = report.replace(errors=_written(report, overwrite, quiet or as_json))
+        with interrupted():
+            report = report.replace(errors=_written(report, overwrite, quiet or as_json))
     facts = as_facts(report, dry_run)
     if as_json:
         Out().write(json.dumps(facts, indent=1) + "\n")

@@ -10,7 +10,7 @@ import click
 
 from edgeq.cli.gguf.progress import Progress
 from edgeq.cli.run_options import adapter
-from edgeq.cli.terminal import Out, say
+from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError
 
 
@@ -41,7 +41,7 @@ def merge(
     if len(words) < 3:
         raise UsageError(f"expected BASE ADAPTER[:SCALE]... OUT, found {len(words)} words")
     given: list[Any] = [(name, scale * own) for name, own in map(adapter, words[1:-1])]
-    with Progress("merging") as progress:
+    with interrupted(), Progress("merging") as progress:
         told = None if quiet or as_json else lambda done, total, _: progress(done, total)
         report = merge_model(words[0], given, words[-1], kind, overwrite=overwrite, threads=threads, progress=told)
     if as_json:

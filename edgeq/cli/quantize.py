@@ -6,12 +6,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import click
 
 from edgeq.cli.show import size
-from edgeq.cli.terminal import Out, say
+from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
 from edgeq.quantize import MIXES, Options, Report, mix_or_copy, quantize, summary
 
@@ -50,15 +51,13 @@ def command(
     """Quantize the GGUF model IN to TYPE and write it as OUT, by default beside IN with the type in its name."""
     source, target, kind = _places(words)
     options = Options(_overrides(patterns, pattern_file), output, embedding, pure, keep_output)
-    progress = _Progress(quiet or as_json or dry_run)
-    try:
+    left = "run it again to go on from there" if resume else "no incomplete file is left"
+    with interrupted(left), closing(_Progress(quiet or as_json or dry_run)) as progress:
         report = quantize(
             source, target, kind, importance=importances(imatrix), importance_file=imatrix or "", recipe=recipe,
             options=options, allow_requantize=allow_requantize, keep_split=keep_split, overwrite=overwrite,
             resume=resume, dry_run=dry_run, threads=threads, progress=progress,
         )  # fmt: skip
-    finally:
-        progress.close()
     if as_json:
         Out().write(json.dumps(facts(report), indent=1) + "\n")
     elif dry_run:

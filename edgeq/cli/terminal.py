@@ -4,6 +4,8 @@ stderr."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 # A terminal takes orders from control characters (ESC, CSI, ...): those are shown, not sent. C0 but \t
@@ -45,6 +47,16 @@ class Out:
         """Ends the line on a terminal; a pipe gets the text alone."""
         if self._open_line:
             self.write("\n")
+
+
+@contextmanager
+def interrupted(text: str = "no incomplete file is left") -> Iterator[None]:
+    """Says so where Ctrl-C or a signal ends the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        say(f"interrupted; {text}")
+        raise
 
 
 def say(text: str) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
+import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _CHUNK = 16 << 20  # bytes per write(2)
 _LONGEST_NAME = 48  # characters of a target's name, at most 4 bytes each; filesystems take 255 bytes
 _FICLONE = 0x40049409  # of linux/fs.h: share all blocks of another file
+_NUMBER = re.compile(r"([0-9]{1,20})(-[0-9]+)?", re.ASCII)  # behind .NAME.part-
 _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -47,10 +50,61 @@ def beside(target: str, ending: str) -> str:
     return os.path.join(folder, f".{name}.{ending}")
 
 
+def _remove_stale(target: str) -> None:
+    """Removes what killed runs left of `target`. Never raises: what cannot be removed stays. Not on Windows."""
+    if os.name == "nt":
+        return
+    folder, prefix = os.path.split(beside(target, "part-"))
+    with contextlib.suppress(OSError, ValueError):
+        for name in os.listdir(folder or "."):
+            found = _NUMBER.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
+            if found and not _lives(int(found[1])):
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(os.path.join(folder, name))
+
+
+def _lives(pid: int) -> bool:
+    """Whether another process has this number here. Parts of a split model that wait for the others have no lock."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is someone else's
+        return True
+    return pid != os.getpid()
+
+
+def _remove_unlocked(path: str) -> None:
+    """Removes a file unless someone holds its lock: also in another container, where processes have other numbers."""
+    import fcntl
+
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+    finally:
+        os.close(fd)
+
+
+def _claimed(fd: int, path: str) -> bool:
+    """Locks a new file; False if another process took it for a stale one before it was locked."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.stat(path).st_ino == os.fstat(fd).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except (ImportError, OSError):  # no locks here, so nobody can take it for a stale one
+        return True
+
+
 class PartFile:
     """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it.
 
-    One that is to be `kept` is called `.NAME.part` instead, and is taken up again where there is one already."""
+    One that is to be `kept` is called `.NAME.part` instead, and is taken up again where there is one already. Others$
+    are locked while they are written: what a killed run left is removed by the next one for the same target."""
 
     def __init__(self, target: str, size: int, kept: bool = False) -> None:
         """Creates the file and reserves `size` bytes. GGUFError if the disk refuses."""
@@ -58,6 +112,7 @@ class PartFile:
         self.path = ""
         self.written = 0
         self._fd = -1
+        _remove_stale(self.target)
         if kept:
             self._take_up()
         else:
@@ -78,7 +133,9 @@ class PartFile:
             self.path = beside(self.target, f"part-{os.getpid()}{more}")
             try:
                 self._fd = os.open(self.path, flags, 0o666)
-                return
+                if _claimed(self._fd, self.path):
+                    return
+                os.close(self._fd)
             except FileExistsError:
                 continue
             except (OSError, ValueError) as e:

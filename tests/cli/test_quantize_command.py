@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
 
 import pytest
 
@@ -117,6 +121,71 @@ def test_the_name_of_a_part_is_not_in_that_of_the_result(narrow, capsys, tmp_pat
     expected = {f"sp{kind}-0000{i}-of-00003.gguf" for i in (1, 2, 3) for kind in ("", "-Q8_0")}
     found = {p.name for p in tmp_path.iterdir()} - {"narrow.gguf"}
     assert found == expected | {"sp-Q8_0.gguf", "sp-COPY.gguf"}
+
+
+END = """
+import os, signal, sys
+from edgeq import cli
+from edgeq.cli.quantize import _Progress
+number = getattr(signal, sys.argv[1])
+
+def call(self, done, total, name):
+    if name == "blk.1.ffn_down.weight":
+        assert [n for n in os.listdir(os.path.dirname(sys.argv[3])) if n.startswith(".")]
+        os.kill(os.getpid(), number)
+
+_Progress.__call__ = call
+sys.exit(cli.main(["quantize", *sys.argv[3:]]))
+"""
+
+
+def ended(number, *words):
+    """edgeq quantize that gets a signal when the last tensor but some is at work; its exit code and stderr."""
+    done = subprocess.run([sys.executable, "-c", END, number, "", *map(str, words)], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_leaves_no_hidden_part_file(narrow, tmp_path, number, code):
+    assert ended(number, narrow, tmp_path / "out.gguf", "Q8_0") == (code, "interrupted; no incomplete file is left\n")
+    assert os.listdir(tmp_path) == ["narrow.gguf"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_leaves_what_can_be_gone_on_with(narrow, capsys, tmp_path, number):
+    words = (narrow, tmp_path / "out.gguf", "Q8_0", "--resume")
+    assert ended(number, *words)[1] == "interrupted; run it again to go on from there\n"
+    assert {".out.gguf.part", ".out.gguf.journal"} < set(os.listdir(tmp_path))
+    done = len((tmp_path / ".out.gguf.journal").read_text().splitlines()) - 1
+    assert done > 10
+    assert run(capsys, *words)[0] == 0
+    assert run(capsys, narrow, tmp_path / "plain.gguf", "Q8_0")[0] == 0
+    assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_what_a_killed_run_left_is_removed_by_the_next(narrow, capsys, tmp_path):
+    words = (narrow, tmp_path / "out.gguf", "Q8_0")
+    assert ended("SIGKILL", *words)[0] == -signal.SIGKILL
+    assert len([name for name in os.listdir(tmp_path) if name.startswith(".out.gguf.part-")]) == 1
+    assert run(capsys, *words)[0] == 0
+    assert sorted(os.listdir(tmp_path)) == ["narrow.gguf", "out.gguf"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_signals_are_handled_as_before_when_a_command_has_ended(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    run(capsys, "a.gguf")
+    assert signal.getsignal(signal.SIGTERM) is before
+    ignoring = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with cli.tidy_end():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, ignoring)
 
 
 def test_importances_of_another_width_are_refused(narrow, capsys, tmp_path):

@@ -18,6 +18,7 @@ import pytest
 from edgeq import gguf
 from edgeq.errors import GGUFError, UsageError
 from edgeq.gguf import Value
+from edgeq.gguf.partfile import PartFile
 
 ROOT = Path(__file__).parents[2]
 ROWS = [("a", (8,), "F32"), ("b", (2, 32), "Q8_0")]
@@ -137,11 +138,71 @@ def test_a_target_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> N
 
 
 def test_leftovers_of_a_killed_writer_are_not_in_the_way(tmp_path: Path) -> None:
-    stale = tmp_path / f".m.gguf.part-{os.getpid()}"
-    stale.write_bytes(b"stale")
+    folder = tmp_path / f".m.gguf.part-{os.getpid()}"
+    folder.mkdir()
     gguf.write(tmp_path / "m.gguf", {"k": 1})
-    assert stale.read_bytes() == b"stale"
+    assert folder.exists()
     gguf.write(tmp_path / ("n" * 250 + ".gguf"), {"k": 1})  # the longest name there can be
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks there")
+def test_leftovers_of_killed_writers_of_the_same_file_are_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stale = {f".m.gguf.part-{n}" for n in (os.getpid(), f"{os.getpid()}-1", f"{gone.pid}", f"{gone.pid}-7", 10**19)}
+    kept = {f".m.gguf.part-{os.getppid()}", ".m.gguf.part", ".m.gguf.part-x", f".m.gguf.part-{gone.pid}.gguf",
+            f"m.gguf.part-{gone.pid}", f".mm.gguf.part-{gone.pid}", f".m.gguf.part-{gone.pid}-", "m.gguf"}  # fmt: skip
+    for name in stale | kept:
+        (tmp_path / name).write_bytes(b"x")
+    gguf.write(tmp_path / "m.gguf", {"k": 1}, overwrite=True)
+    assert set(os.listdir(tmp_path)) == kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks there")
+def test_what_someone_still_writes_is_no_leftover(tmp_path: Path) -> None:
+    """Locks alone tell, as for a process in another container."""
+    first = PartFile(str(tmp_path / "m.gguf"), 0)
+    second = PartFile(str(tmp_path / "m.gguf"), 0)
+    assert len({first.path, second.path}) == len(os.listdir(tmp_path)) == 2
+    for part, data in ((first, b"one"), (second, b"two")):
+        part.write(data)
+        part.finish()
+        part.commit()
+        assert (tmp_path / "m.gguf").read_bytes() == data
+    assert os.listdir(tmp_path) == ["m.gguf"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks there")
+def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_anew(tmp_path: Path, monkeypatch: Any) -> None:
+    import fcntl
+
+    real, calls = fcntl.flock, []
+
+    def taken(fd: int, how: int) -> None:
+        calls.append(fd)
+        if len(calls) == 1:
+            os.unlink(next(tmp_path.glob(".m.gguf.part-*")))
+        if len(calls) == 2:
+            raise BlockingIOError
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", taken)
+    gguf.write(tmp_path / "m.gguf", {"k": 1})
+    assert len(calls) >= 3 and (tmp_path / "m.gguf").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks there")
+def test_a_filesystem_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def refused(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    stale = tmp_path / f".m.gguf.part-{10**19}"
+    stale.write_bytes(b"x")
+    gguf.write(tmp_path / "m.gguf", {"k": 1})
+    assert set(os.listdir(tmp_path)) == {"m.gguf", stale.name}
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace", "ftruncate", "posix_fallocate"])
