@@ -5,66 +5,88 @@ writes. The hash of all is that of a text: a line for each tensor, in the order 
 the JSON list [name, format, shape, hash of the tensor as lower-case hexadecimal digits] as Python's json.dumps
 writes it by default (a space after each comma, non-ASCII characters escaped), shape row-major, each line ended by
 "\\n". So the order of tensors, alignment, padding, splitting and all metadata make no difference; a tensor's name,
-format, shape and bytes do.
+format, shape and bytes do. Files can be hashed too, as sha256sum does it: every byte of them counts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeq.errors import FormatError, GGUFError, UsageError, shown
+from edgeq.gguf.part import Part
 from edgeq.gguf.reader import Tensor, open
 
 if TYPE_CHECKING:
     from edgeq.gguf.reader import StrPath
 
 ALGORITHMS = ("sha256", "sha1", "blake2b")
+_PIECE = 8 << 20  # bytes
 _DIGITS = frozenset("0123456789abcdef")
 
 
 class Hashes(NamedTuple):
-    """`tensors` has hexadecimal digests by name, in the order of the file; `all` is None where some were left out."""
+    """`tensors` has hexadecimal digests by name, in the order of the file; `all` is None where some were left out;
+    `files` has those of whole files by their names, in the order of the parts, where they were asked for."""
 
     algorithm: str
     tensors: dict[str, str]
     all: str | None
+    files: Mapping[str, str] = MappingProxyType({})
 
 
 class Mismatch(NamedTuple):
-    """A hash that is not what it should be. `name` is a tensor, or None for all together; `expected` or `found` is
-    None where that side has no such tensor."""
+    """A hash that is not what it should be. `name` is a tensor, or None for all together or the file `file`;
+    `expected` or `found` is None where that side has no such tensor or file."""
 
     name: str | None
     expected: str | None
     found: str | None
+    file: str | None = None
 
 
 def hash_tensors(
-    path: StrPath, algorithm: str = "sha256", *, progress: Callable[[int, int], None] | None = None
-) -> Hashes:
+    path: StrPath, algorithm: str = "sha256", *, files: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Hashes:  # fmt: skip
     """Hashes all tensors of the model at `path`, all its parts if it is split; see above for what is hashed.
 
-    `progress` is called with the bytes hashed so far and those there are. Memory is bounded. Raises UsageError for an
-    algorithm that is not in ALGORITHMS, GGUFError if the file cannot be read or changed meanwhile.
+    With `files` each file as a whole too. `progress` is called with the bytes hashed so far and those there are. Memory
+    is bounded. Raises UsageError for an algorithm that is not in ALGORITHMS, GGUFError if the file cannot be read or
+    changed meanwhile.
     """
     if algorithm not in ALGORITHMS:
         raise UsageError(f"hash algorithm {shown(algorithm, 40)}: unknown; expected {', '.join(ALGORITHMS)}")
     with open(path) as g:
-        digests, done, total = {}, 0, sum(t.nbytes for t in g.tensors.values())
-        for tensor in g.tensors.values():
+        parts = g.parts if files else ()
+        done, total = 0, sum(t.nbytes for t in g.tensors.values()) + sum(p.size for p in parts)
+
+        def hashed(pieces: Iterable[bytes]) -> str:
+            nonlocal done
             digest = _new(algorithm)
-            for piece in tensor.pieces():
+            for piece in pieces:
                 digest.update(piece)
                 done += len(piece)
                 if progress is not None:
                     progress(done, total)
-            digests[tensor.name] = digest.hexdigest()
+            return str(digest.hexdigest())
+
+        digests = {tensor.name: hashed(tensor.pieces()) for tensor in g.tensors.values()}
+        whole = {os.path.basename(part.path): hashed(_bytes(part)) for part in parts}
         if g.changed():
             raise GGUFError(f"{shown(g.path)}: the file was changed while it was read; hash it again")
-        return Hashes(algorithm, digests, _all(g.tensors.values(), algorithm, digests))
+        return Hashes(algorithm, digests, _all(g.tensors.values(), algorithm, digests), whole)
+
+
+def _bytes(part: Part) -> Iterator[bytes]:
+    """A file from its first byte to its last."""
+    for at in range(0, part.size, _PIECE):
+        yield part.read(at, min(_PIECE, part.size - at))
 
 
 def _new(algorithm: str) -> Any:
@@ -81,24 +103,27 @@ def _all(tensors: Iterable[Tensor], algorithm: str, digests: dict[str, str]) -> 
 
 
 def to_text(hashes: Hashes) -> str:
-    """A manifest as text: a line "algorithm digest name" for each tensor, then one with the name * for all.
+    """A manifest as text: a line "algorithm digest name" for each tensor, then one with the name * for all, then one
+    for each file, with a * before its name.
 
-    A name that is no plain word, or begins with a quote or is * itself, is written as a JSON string.
+    A name that is no plain word, or begins with a quote or *, is written as a JSON string.
     """
     rows = [f"{hashes.algorithm} {digest} {_word(name)}" for name, digest in hashes.tensors.items()]
     if hashes.all is not None:
         rows.append(f"{hashes.algorithm} {hashes.all} *")
+    rows += [f"{hashes.algorithm} {digest} *{_word(name)}" for name, digest in hashes.files.items()]
     return "".join(row + "\n" for row in rows)
 
 
 def _word(name: str) -> str:
-    plain = name.isascii() and name.isprintable() and " " not in name and name[0] != '"' and name != "*"
+    plain = name.isascii() and name.isprintable() and " " not in name and name[0] not in '"*'
     return name if plain else json.dumps(name)
 
 
 def to_json(hashes: Hashes) -> dict[str, Any]:
     """A manifest as JSON types."""
-    return {"algorithm": hashes.algorithm, "tensors": hashes.tensors, "all": hashes.all}
+    found = {"algorithm": hashes.algorithm, "tensors": hashes.tensors, "all": hashes.all}
+    return {**found, "files": dict(hashes.files)} if hashes.files else found
 
 
 def from_manifest(text: str, what: str) -> Hashes:
@@ -106,7 +131,9 @@ def from_manifest(text: str, what: str) -> Hashes:
     the manifest's name in it."""
     if text.lstrip()[:1] == "{":
         return _from_json(text, what)
-    algorithm, tensors, total = "", {}, None
+    algorithm, total = "", None
+    tensors: dict[str, str] = {}
+    files: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -121,13 +148,14 @@ def from_manifest(text: str, what: str) -> Hashes:
         if words[2] == "*":
             total = digest
             continue
-        name = _name(words[2], where)
-        if name in tensors:
-            raise FormatError(f"{where}: tensor {shown(name)} appears twice")
-        tensors[name] = digest
+        what_kind, known = ("file", files) if words[2].startswith("*") else ("tensor", tensors)
+        name = _name(words[2].removeprefix("*"), where)
+        if name in known:
+            raise FormatError(f"{where}: {what_kind} {shown(name)} appears twice")
+        known[name] = digest
     if not algorithm:
         raise FormatError(f"{what}: holds no hash; expected the output of edgeq gguf hash")
-    return Hashes(algorithm, tensors, total)
+    return Hashes(algorithm, tensors, total, files)
 
 
 def _from_json(text: str, what: str) -> Hashes:
@@ -140,7 +168,11 @@ def _from_json(text: str, what: str) -> Hashes:
         raise FormatError(f"{what}: expected the output of edgeq gguf hash --json, found no object of tensors")
     algorithm = _algorithm(algorithm, what)
     digests = {name: _digest(v, algorithm, f"{what}, tensor {shown(name)}") for name, v in tensors.items()}
-    return Hashes(algorithm, digests, None if total is None else _digest(total, algorithm, f"{what}, all"))
+    whole = found.get("files") or {}
+    if not isinstance(whole, dict):
+        raise FormatError(f"{what}: files: expected an object of digests by name")
+    whole = {name: _digest(v, algorithm, f"{what}, file {shown(name)}") for name, v in whole.items()}
+    return Hashes(algorithm, digests, None if total is None else _digest(total, algorithm, f"{what}, all"), whole)
 
 
 def _algorithm(word: Any, where: str) -> str:
@@ -175,4 +207,8 @@ def mismatches(expected: Hashes, found: Hashes) -> list[Mismatch]:
     ]
     if None not in (expected.all, found.all) and expected.all != found.all:
         wrong.append(Mismatch(None, expected.all, found.all))
+    # file by file, whatever they are called: a model may have been renamed
+    for old, new in zip_longest(expected.files.items(), found.files.items(), fillvalue=(None, None)):
+        if old[1] != new[1]:
+            wrong.append(Mismatch(None, old[1], new[1], old[0] or new[0]))
     return wrong

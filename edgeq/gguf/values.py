@@ -71,6 +71,8 @@ def _guess(key: str, text: str) -> Value:
             values = _list(text, key)
         except UsageError:  # "[INST] …"
             return Value("string", text)
+        if not values:
+            raise UsageError(f"metadata key {shown(key)}: an empty list has no type; give one: --type array[string] …")
         return infer(key, values)
     return Value("string", text)
 

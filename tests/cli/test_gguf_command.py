@@ -3,6 +3,7 @@ test_show_commands.py."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -194,6 +195,7 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["set", "{}", "n=-1"], "fit u32"),
         (["set", "{}", "n=1", "-t", "u9"], "unknown"),
         (["set", "{}", "split.count=2"], "split or merge it"),
+        (["set", "{}", "x=[]"], "an empty list has no type; give one: --type array[string]"),
         (["unset", "{}", "x\x1b[2J"], "\\x1b[2J: is not there"),
         (["rename", "{}", "n", "eps"], "there already"),
         (["rename", "{}", "--tensor", "n", "x"], "no tensor n"),
@@ -211,6 +213,7 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["extract", "{}", "x\x1b", "{}-x"], "no tensor x\\x1b"),
         (["extract", "{}", "x", "-"], "no tensor x"),
         (["extract", "{}", "x", "{}-x", "--metadata"], "no metadata key x"),
+        (["extract", "{}", "a", "-", "--json"], "--json: stdout takes what is extracted"),
         (["extract", "{}", "a", "{}"], "is the file that is read"),
         (["extract", "{}", "a", "{}", "--force"], "is the file that is read"),
         (["extract", "{}", "n", "{}", "--metadata", "--force"], "is the file that is read"),
@@ -268,6 +271,24 @@ def test_sizes(text: str, expected: int) -> None:
     from edgeq.cli.gguf.split import size
 
     assert size(text) == expected
+
+
+def test_hash_of_whole_files(call: Any, path: Path) -> None:
+    manifest = path.parent / "manifest"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = call("hash", path, "--files")[1]
+    assert text == call("hash", path)[1] + f"sha256 {digest} *m.gguf\n"
+    found = call("hash", path, "--files", "--json")[1]
+    assert json.loads(found)["files"] == {"m.gguf": digest}
+    path = path.rename(path.with_name("renamed.gguf"))
+    for saved in (text, found, text.splitlines()[-1]):
+        manifest.write_text(saved)
+        assert call("hash", path, "--check", manifest)[0] == 0
+    call("set", path, "n=8")
+    code, out, _ = call("hash", path, "--check", manifest)
+    assert code == 1 and out.startswith(f"file m.gguf: expected {digest}, found ")
+    rows = json.loads(call("hash", path, "--check", manifest, "--json")[1])["mismatches"]
+    assert [(row["tensor"], row["file"], row["expected"]) for row in rows] == [(None, "m.gguf", digest)]
 
 
 def test_hash(call: Any, path: Path) -> None:
@@ -334,6 +355,29 @@ def test_extract(call: Any, path: Path) -> None:
     assert json.loads(call("extract", path, "words", "-", "--metadata")[1]) == META["words"]
     assert call("extract", path, "n", "-", "--metadata")[1] == "7\n"
     assert call("extract", path, "n", "-", "--metadata", "--raw")[1] == "\x07\0\0\0"
+
+
+def test_extract_json(call: Any, path: Path) -> None:
+    out = path.parent / "out.npy"
+    assert json.loads(call("extract", path, "a", out, "--json")[1]) == {
+        "file": str(out), "name": "a", "type": "F32", "shape": [3, 4], "bytes": out.stat().st_size,
+    }  # fmt: skip
+    found = json.loads(call("extract", path, "n", out, "--metadata", "--force", "--json")[1])
+    assert found == {"file": str(out), "name": "n", "type": "u32", "bytes": 2}
+
+
+def test_every_command_that_reports_has_json() -> None:
+    from edgeq.cli import convert, imatrix, lora, quantize
+    from edgeq.cli.gguf import command
+
+    found = {name: command.get_command(None, name) for name in COMMANDS}  # type: ignore[arg-type]
+    found |= {"convert": convert.command, "imatrix": imatrix.command, "merge": lora.merge, "quantize": quantize.command}
+    assert [name for name, c in found.items() if c is None or not any("--json" in p.opts for p in c.params)] == []
+
+
+def test_an_empty_list_of_a_type_is_set(call: Any, path: Path) -> None:
+    assert call("set", path, "x=[]", "--type", "array[string]")[0] == 0
+    assert metadata(path)["x"] == ("array[string]", [])
 
 
 def test_a_value_is_not_written_over_another_part_of_its_model(call: Any, path: Path) -> None:

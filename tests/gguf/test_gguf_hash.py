@@ -68,7 +68,7 @@ def test_what_makes_a_difference(tmp_path: Path, change: str) -> None:
     found = gguf.hash_tensors(written(tmp_path / "n.gguf", [*rows, *ROWS[1:]]))
     assert found.all != expected.all
     wrong = hashing.mismatches(expected, found)
-    assert wrong[-1] == (None, expected.all, found.all)
+    assert wrong[-1] == (None, expected.all, found.all, None)
     named = {"byte": ["b"], "name": ["b", "bb"], "missing": ["b"]}.get(change, [])
     assert [m.name for m in wrong[:-1]] == named
 
@@ -94,6 +94,26 @@ def test_manifests_come_back(tmp_path: Path) -> None:
     assert hashing.from_manifest(text.upper().replace("SHA256", "sha256").splitlines()[-1], "m").all == found.all
 
 
+def test_files_are_hashed_byte_by_byte(tmp_path: Path) -> None:
+    rows = [*ROWS, ("*x", (9 << 20,), "I8", RNG.integers(0, 255, 9 << 20, np.uint8))]
+    paths = gguf.write(tmp_path / "m ü", {"k": 1}, rows, max_tensors=2)
+    found = gguf.hash_tensors(paths[0], files=True)
+    assert found.files == {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths}
+    assert list(found.files) == [Path(p).name for p in paths] and len(paths) == 3
+    assert hashing.from_manifest(hashing.to_text(found), "m") == found
+    assert hashing.from_manifest(json.dumps(hashing.to_json(found)), "m") == found
+    text = hashing.to_text(found).splitlines()
+    assert text[-1].split(" ", 2)[2].startswith('*"m \\u00fc-00003')
+    with pytest.raises(FormatError, match=r"file m .*appears twice"):
+        hashing.from_manifest("\n".join([*text, text[-1]]), "m")
+    whole = gguf.hash_tensors(gguf.merge_model(paths[0], tmp_path / "one") and tmp_path / "one", files=True)
+    assert [(m.name, m.file) for m in hashing.mismatches(found, whole)] == [(None, Path(p).name) for p in paths]
+    seen: list[tuple[int, int]] = []
+    gguf.hash_tensors(paths[0], files=True, progress=lambda *at: seen.append(at))
+    total = sum(Path(p).stat().st_size for p in paths) + sum(d.nbytes for *_, d in rows)
+    assert seen[-1] == (total, total)
+
+
 DIGEST = "0" * 40
 
 
@@ -117,6 +137,8 @@ DIGEST = "0" * 40
         ("{}", "no object of tensors"),
         ('{"tensors": []}', "no object of tensors"),
         ('{"tensors": {}}', "expected one of"),
+        ('{"algorithm": "sha1", "tensors": {}, "files": [1]}', "files: expected an object"),
+        ('{"algorithm": "sha1", "tensors": {}, "files": {"a": 1}}', "file a: expected 40"),
         ('{"algorithm": ["sha1"], "tensors": {}}', "expected one of"),
         ('{"algorithm": "sha1", "tensors": {"\x1b": 1}}', "is not JSON"),
         ('{"algorithm": "sha1", "tensors": {"\\u001b": 1}}', r"tensor \\x1b: expected 40"),

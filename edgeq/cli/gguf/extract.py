@@ -8,7 +8,7 @@ import sys
 import click
 
 from edgeq import gguf
-from edgeq.cli.gguf.lines import write_bytes
+from edgeq.cli.gguf.lines import write_bytes, write_json
 from edgeq.cli.show import size
 from edgeq.cli.terminal import say
 from edgeq.errors import UsageError, shown
@@ -22,20 +22,31 @@ from edgeq.gguf.values import plain
 @click.option("--metadata", is_flag=True, help="NAME is a metadata key, not a tensor.")
 @click.option("--raw", is_flag=True, help="The bytes as the file has them, whatever OUT is called.")
 @click.option("--force", is_flag=True, help="Write over OUT if it is there.")
-def command(file: str, name: str, out: str, metadata: bool, raw: bool, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def command(file: str, name: str, out: str, metadata: bool, raw: bool, force: bool, as_json: bool) -> None:
     """Write tensor NAME of FILE to OUT: its numbers as float32 if OUT ends in .npy, else its bytes as they are.
 
     With --metadata the value of a key: a string as it is, anything else as JSON. OUT - is stdout.
     """
+    if as_json and out == "-":
+        raise UsageError("--json: stdout takes what is extracted (OUT is -); give a file as OUT")
     with gguf.open(file) as g:
         if metadata:
-            save(value(g, name, raw), out, force, tuple(part.path for part in g.parts))
+            data = value(g, name, raw)
+            save(data, out, force, tuple(part.path for part in g.parts))
+            facts = {"type": g.metadata.type(name), "bytes": len(data)}
+            told = size(len(data))
         elif out == "-":
             to_stdout(g, name)
         else:
             nbytes = gguf.extract(g, name, out, numbers=out.endswith(".npy") and not raw, overwrite=force)
             tensor = g.tensors[name]
-            say(f"{shown(out)}: {tensor.format.name} {list(tensor.shape)}, {size(nbytes)}")
+            facts = {"type": tensor.format.name, "shape": list(tensor.shape), "bytes": nbytes}
+            told = f"{tensor.format.name} {list(tensor.shape)}, {size(nbytes)}"
+    if as_json:
+        write_json({"file": out, "name": name, **facts})
+    elif out != "-":
+        say(f"{shown(out)}: {told}")
 
 
 def value(g: gguf.GGUFFile, key: str, raw: bool) -> bytes:
@@ -63,7 +74,6 @@ def save(data: bytes, out: str, force: bool, sources: tuple[str, ...]) -> None:
         file.commit()
     finally:
         file.discard()
-    say(f"{shown(out)}: {size(len(data))}")
 
 
 def to_stdout(g: gguf.GGUFFile, name: str) -> None:
