@@ -10,6 +10,7 @@ from edgeq.convert.plan import Item, Plan
 from edgeq.convert.source import Integers
 from edgeq.gguf import Value
 from edgeq.quantize import Mix, importances, make_plan, mix_named
+from edgeq.quantize.roles import is_multiplied
 
 if TYPE_CHECKING:
     from edgeq.quantize.importances import Importances
@@ -34,7 +35,7 @@ def apply(
     choices = make_plan(infos, keys, mix, imatrix=importance is not None)
     weights = importances.find(choices, importance, model)
     items = [
-        _chosen(item, c.target.name, c.fallback).replace(importance=weights[c.name])
+        _chosen(item, c.target.name, c.fallback).replace(importance=weights[c.name], keep_size=is_multiplied(c.name))
         for item, c in zip(found.items, choices)
     ]
     notes = list(found.notes)
@@ -43,6 +44,7 @@ def apply(
     missing = [c.name for c in choices if c.changes and c.name not in ENDS and weights[c.name] is None]
     if importance is not None and missing:
         notes.append(f"no importances for {len(missing)} tensors, from {missing[0]} on")
+    notes += importances.notes(choices, importance)
     return found.replace(items=items, notes=notes)
 
 

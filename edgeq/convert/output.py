@@ -16,7 +16,7 @@ from edgeq.convert.plan import Item
 from edgeq.convert.source import Floats, Integers, Rows
 from edgeq.errors import FormatError, ModelError, UsageError, shown
 from edgeq.gguf import Value
-from edgeq.quants import by_name
+from edgeq.quants import by_name, gain
 from edgeq.quants.encode import can_encode
 from edgeq.record import Record
 
@@ -95,10 +95,14 @@ def check_encoders(items: list[Item]) -> None:
 
 
 def _encoded(values: Floats, item: Item) -> NDArray[np.uint8]:
+    importance = None if item.importance is None else item.importance[0]
     try:
-        return quants.quantize(values, item.format, None if item.importance is None else item.importance[0])
+        data = quants.quantize(values, item.format, importance)
     except FormatError as error:
         raise ModelError(f"tensor {shown(item.name)}: {error}; use --type bf16 or f32") from None
+    if item.keep_size and gain.can_keep(by_name(item.format)):
+        gain.keep(values, data, by_name(item.format), importance)
+    return data
 
 
 def _values(item: Item, rows: Rows, start: int) -> Floats:

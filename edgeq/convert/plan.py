@@ -32,7 +32,8 @@ FALLBACK = "F16"  # where the rows of a matrix are no whole blocks, as in llama.
 class Item(Record):
     """A tensor of the file. `source`, or `values` of a vector that is computed; `rows` of the source in the order of
     the file; `plus` and `times` as in Slot; `taken`: its whole numbers are taken over as they are; `note`: why it has
-    another format than was asked for; `importance` of its columns, [1, columns]."""
+    another format than was asked for; `importance` of its columns, [1, columns];
+    `keep_size`: see `edgeq.quants.gain`."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,6 +46,7 @@ class Item(Record):
     taken: bool = False
     note: str = ""
     importance: NDArray[np.float32] | None = None
+    keep_size: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -29,6 +29,11 @@ def role_of(name: str) -> str:
     return next((role for part, role in _ROLES if part in name), "other")
 
 
+def is_multiplied(name: str) -> bool:
+    """Whether what this weight gives is multiplied by what another gives: see `edgeq.quants.gain`."""
+    return role_of(name) in ("ffn_gate", "ffn_up")
+
+
 def layer_of(name: str) -> int:
     """The layer in a name, -1 outside of layers."""
     found = _LAYER.match(name)

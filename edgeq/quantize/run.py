@@ -19,6 +19,7 @@ from edgeq.quantize import importances
 from edgeq.quantize.finite import checked
 from edgeq.quantize.mixes import COPY
 from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, idle, make_plan, mix_or_copy
+from edgeq.quantize.roles import is_multiplied
 from edgeq.quantize.stream import Job, Loss, count, pieces
 from edgeq.quants import native
 from edgeq.record import Record
@@ -177,7 +178,7 @@ def _written(
 
 
 def _job(g: GGUFFile, c: Choice, weights: Mapping[str, F32 | None]) -> Job:
-    return Job(g.tensors[c.name], c.target, weights[c.name])
+    return Job(g.tensors[c.name], c.target, weights[c.name], is_multiplied(c.name))
 
 
 def _tried(

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeq import quants
 from edgeq.errors import FormatError, shown
-from edgeq.quants import Format, native
+from edgeq.quants import Format, gain, native
 from edgeq.record import Record
 
 if TYPE_CHECKING:
@@ -41,11 +41,12 @@ class Piece(Record):
 
 
 class Job(Record):
-    """A tensor to encode. importance: [matrices, columns] or None."""
+    """A tensor to encode. importance: [matrices, columns] or None; keep_size: see `edgeq.quants.gain`."""
 
     tensor: Tensor
     target: Format
     importance: F32 | None
+    keep_size: bool = False
 
 
 def pieces(jobs: Iterable[Job], pool: ThreadPoolExecutor, threads: int) -> Iterator[Piece]:
@@ -90,6 +91,8 @@ def _convert(job: Job, data: U8, first: int, matrix: int) -> Piece:
     w = None if job.importance is None else job.importance[matrix]
     try:
         out = quants.quantize(x, job.target, w, threads=1)
+        if job.keep_size and gain.can_keep(job.target):
+            gain.keep(x, out, job.target, w)
     except FormatError as e:
         raise FormatError(f"tensor {shown(job.tensor.name)}, rows from {first} on: {e}") from None
     return Piece(out, _loss(x[::_SAMPLE], out[::_SAMPLE], job.target, w))

@@ -103,6 +103,15 @@ FILES: list[Mutant] = [
         ("_runs", "per_matrix - row", "step", "the last rows of a matrix"),
         ("_loss", "(error * error)", "(exact * error)", "what a sample of rows lost"),
     ),
+    *In("quantize", "edgeq/quants/gain.py", ("tests/quants/test_gain.py",))(
+        ("keep", "full / kept", "kept / full", "the way round"),
+        ("keep", "full += wide * row", "full += row * row", "importances"),
+        ("keep", "for _, at in fmt.scales:", "for _, at in fmt.scales[:1]:", "mins"),
+        ("can_keep", "fmt.bits_per_weight > 2", "True", "formats for weights that lie on their grid"),
+    ),
+    *In("quantize", "edgeq/quantize/roles.py", RUN)(
+        ("is_multiplied", '("ffn_gate", "ffn_up")', '("ffn_gate",)', "up"),
+    ),
     *In("quantize", "edgeq/gguf/writer.py", RUN)(
         ("Writer._taken_up", "hashed.hexdigest() != digest", "False", "damage in what is taken up"),
         ("Writer._taken_up", "file.back_to(start)", "pass", "place to go on from"),

@@ -19,6 +19,7 @@ from edgeq import gguf, quants
 from edgeq.errors import FormatError, GGUFError, UsageError
 from edgeq.imatrix import Entry, ImportanceMatrix
 from edgeq.quantize import Options, quantize
+from edgeq.quants import gain
 
 LAYERS, COLUMNS, DOWN = 3, 256, 512
 
@@ -90,7 +91,12 @@ def expected(source: Path, report, importances=None) -> dict[str, bytes]:
             x = quants.dequantize(t.data, t.format).reshape(t.shape)
             matrices = x.shape[0] if x.ndim > 2 else 1
             w = importances and importances.importance(c.name, matrices, x.shape[-1])
-            out[c.name] = quants.quantize(x, c.target, w).tobytes()
+            data = quants.quantize(x, c.target, w)
+            if ("ffn_up" in c.name or "ffn_gate" in c.name) and gain.can_keep(c.target):
+                for i in range(matrices):
+                    rows, own = x.reshape(matrices, -1, x.shape[-1])[i], data.reshape(matrices, -1, data.shape[-1])[i]
+                    gain.keep(rows, own, c.target, None if w is None else w.reshape(matrices, -1)[i])
+            out[c.name] = data.tobytes()
     return out
 
 
