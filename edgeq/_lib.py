@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeq.errors import BackendError
 
-ABI = 5  # what eq_abi_version() must answer
+ABI = 6  # what eq_abi_version() must answer
 NAMES = {"darwin": "libedgeq.dylib", "win32": "libedgeq.dll"}
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_native")
 

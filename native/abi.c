@@ -4,7 +4,7 @@
 
 #include "edgeq.h"
 
-#define ABI_VERSION 5
+#define ABI_VERSION 6
 
 int32_t eq_abi_version(void) { return ABI_VERSION; }
 

@@ -10,8 +10,9 @@ power: by 1 % where it is 1 %.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgeq.quants import native
+from edgeq.quants import decode, native
 from edgeq.quants.bits import F32, U8
 from edgeq.quants.table import Format
 
@@ -26,18 +27,10 @@ def can_keep(fmt: Format) -> bool:
 
 def keep(x: F32, data: U8, fmt: Format, importance: F32 | None) -> None:
     """Multiplies the scales of every block in `data`, uint8 [R, bytes of a row] of rows x [R, n], so that
-    sum w x x̂ = sum w x². importance [n] or None. The same bytes on every processor: sums go column by column."""
-    decoded = native.decode_rows(data, fmt) if native.available() and fmt.linear else _decoded(data, fmt)
-    wanted = np.ascontiguousarray(x.reshape(-1, fmt.block).T)
-    found = np.ascontiguousarray(decoded.reshape(-1, fmt.block).T)
-    weights = None if importance is None else importance.astype(np.float64).reshape(-1, fmt.block).T
-    full, kept = np.zeros(wanted.shape[1]), np.zeros(wanted.shape[1])
-    for i, row in enumerate(wanted):
-        wide = row.astype(np.float64)
-        if weights is not None:
-            wide *= np.tile(weights[i], len(x))
-        full += wide * row
-        kept += wide * found[i]
+    sum w x x̂ = sum w x². importance [n] or None. The same bytes on every processor: sums go weight by weight."""
+    w = None if importance is None else np.ascontiguousarray(importance, np.float32)
+    sums = native.block_sums if native.available() else _block_sums
+    full, kept = sums(np.ascontiguousarray(x), data, fmt, w).T
     with np.errstate(all="ignore"):
         factor = np.where(kept > 0, np.clip(full / kept, 1.0, _MOST), 1.0)
     blocks = data.reshape(-1, fmt.nbytes)
@@ -46,7 +39,13 @@ def keep(x: F32, data: U8, fmt: Format, importance: F32 | None) -> None:
         blocks[:, at : at + 2] = np.clip(field * factor, -65504, 65504).astype("<f2")[:, None].view(np.uint8)
 
 
-def _decoded(data: U8, fmt: Format) -> F32:
-    from edgeq.quants import decode
-
-    return decode.dequantize(data, fmt)
+def _block_sums(x: F32, data: U8, fmt: Format, importance: F32 | None) -> NDArray[np.float64]:
+    """Sums of w x² and of w x x̂, float64 [blocks, 2]."""
+    wanted, found = (a.reshape(-1, fmt.block).T for a in (x, decode.dequantize(data, fmt)))
+    weights = None if importance is None else np.tile(importance.reshape(-1, fmt.block).T.astype(np.float64), len(x))
+    out = np.zeros((wanted.shape[1], 2))
+    for i, (a, b) in enumerate(zip(wanted, found)):
+        wide = a.astype(np.float64) if weights is None else a * weights[i]
+        out[:, 0] += wide * a
+        out[:, 1] += wide * b
+    return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeq import _lib
 from edgeq.errors import BackendError, shown
@@ -39,6 +40,20 @@ def decode_rows(data: U8, fmt: Format) -> F32:
     status = lib.eq_dequantize(tensor, 0, rows, ffi.from_buffer("float[]", out, require_writable=True))
     if status:
         raise BackendError(f"{fmt.name}: the native decoder refused {rows} rows of {n} (status {status})")
+    return out
+
+
+def block_sums(x: F32, data: U8, fmt: Format, importance: F32 | None) -> NDArray[np.float64]:
+    """Of rows x [R, n] and their blocks `data`: sums of w x² and of w x x̂, float64 [blocks, 2]; importance [n]."""
+    ffi, lib = _lib.ffi, _lib.lib
+    out = np.empty((x.size // fmt.block, 2))
+    weights = ffi.NULL if importance is None else ffi.from_buffer("float[]", importance)
+    status = lib.eq_block_sums(
+        fmt.id, ffi.from_buffer("float[]", x), ffi.from_buffer("uint8_t[]", data), len(x), x.shape[1], weights,
+        ffi.from_buffer("double[]", out, require_writable=True),
+    )  # fmt: skip
+    if status:
+        raise BackendError(f"{fmt.name}: the native library refused {len(x)} rows of {x.shape[1]} (status {status})")
     return out
 
 

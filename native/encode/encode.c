@@ -41,3 +41,23 @@ int32_t eq_encode(int32_t type, const char *isa, const float *x, int64_t rows, i
     }
     return EQ_OK;
 }
+
+int32_t eq_block_sums(int32_t type, const float *x, const uint8_t *data, int64_t rows, int64_t cols, const float *importance,
+                      double *sums) {
+    float y[256];
+    int64_t block = eq_format_block(type), bytes = eq_format_block_bytes(type);
+    if (rows < 0 || cols < 1 || block < 1 || block > 256 || cols % block) return EQ_INVALID;
+    int64_t per_row = cols / block, total = rows * per_row;
+    for (int64_t b = 0; b < total; b++, x += block, data += bytes) {
+        const float *w = importance ? importance + b % per_row * block : NULL;
+        double full = 0.0, kept = 0.0;
+        (void)eq_dequantize_row(type, data, block, y);
+        for (int64_t i = 0; i < block; i++) {
+            double wide = w ? (double)x[i] * (double)w[i] : (double)x[i];
+            full += wide * (double)x[i];
+            kept += wide * (double)y[i];
+        }
+        sums[2 * b] = full, sums[2 * b + 1] = kept;
+    }
+    return EQ_OK;
+}

@@ -121,6 +121,10 @@ int32_t eq_dequantize(const eq_tensor *tensor, int64_t first_row, int64_t rows, 
 /* Floats x [rows, cols] as rows of a format, out [rows, bytes of a row], with a small sum of importance [cols] times squared
  * error; importance NULL: all alike. x is finite, importance finite and not negative. The same bytes for every isa. */
 int32_t eq_encode(int32_t type, const char *isa, const float *x, int64_t rows, int64_t cols, const float *importance, uint8_t *out);
+/* Of rows x and what a format made of them: for each block the sums of w x^2 and of w x y, y the numbers that the block stands
+ * for; sums [rows * blocks of a row, 2]. Types of blocks of at most 256 weights. */
+int32_t eq_block_sums(int32_t type, const float *x, const uint8_t *data, int64_t rows, int64_t cols, const float *importance,
+                      double *sums);
 
 /* What the machine can do, for benchmarks: the caller takes the time, and checks that the work was done. */
 enum eq_peak_kind { EQ_PEAK_INT8 = 0, EQ_PEAK_FLOAT = 1, EQ_PEAK_TILES = 2 }; /* bf16, of variants with tiles */

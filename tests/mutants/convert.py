@@ -35,7 +35,8 @@ MUTANTS: list[Mutant] = [
         ("Checkpoint.check_unchanged", "_stamp(path) != before", "False", "files that change"),
     ),
     *of("mixed.py", MODELS)(
-        ("apply", "replace(importance=weights[c.name])", "replace(importance=None)", "importances"),
+        ("apply", "importance=weights[c.name], ", "", "importances"),
+        ("apply", ", keep_size=is_multiplied(c.name)", "", "gate and up that shrink"),
         ("apply", "c.name not in ENDS and", "", "the embedding called missing"),
     ),
     *of("rope.py", MODELS, REFUSALS)(

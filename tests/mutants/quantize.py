@@ -105,7 +105,7 @@ FILES: list[Mutant] = [
     ),
     *In("quantize", "edgeq/quants/gain.py", ("tests/quants/test_gain.py",))(
         ("keep", "full / kept", "kept / full", "the way round"),
-        ("keep", "full += wide * row", "full += row * row", "importances"),
+        ("_block_sums", "a * weights[i]", "a * weights[0]", "importances"),
         ("keep", "for _, at in fmt.scales:", "for _, at in fmt.scales[:1]:", "mins"),
         ("can_keep", "fmt.bits_per_weight > 2", "True", "formats for weights that lie on their grid"),
     ),
