@@ -103,7 +103,7 @@ def _claimed(fd: int, path: str) -> bool:
 class PartFile:
     """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it.
 
-    One that is to be `kept` is called `.NAME.part` instead, and is taken up again where there is one already. Others$
+    One that is to be `kept` is called `.NAME.part` instead, and is taken up again where there is one already. Others
     are locked while they are written: what a killed run left is removed by the next one for the same target."""
 
     def __init__(self, target: str, size: int, kept: bool = False) -> None:
