@@ -11,6 +11,7 @@ import click
 from edgeq import convert
 from edgeq.cli.quantize import importances
 from edgeq.cli.show import size
+from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
 from edgeq.lora.peft import is_folder as is_adapter
@@ -137,13 +138,11 @@ def as_facts(report: convert.Report, dry_run: bool) -> dict[str, Any]:
 
 def table(facts: dict[str, Any]) -> list[str]:
     """The tensors, a line to each."""
-    rows = [["tensor", "shape", "from", "type", "bytes"]]
+    rows = []
     for t in facts["tensors"]:
-        shape = " x ".join(map(str, t["shape"]))
         kind = t["type"] + (" as it is" if t["taken_over"] else "")
-        rows.append([shown(t["name"], 80), shape, t["from"], kind, size(t["bytes"])])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        rows.append([shown(t["name"], 80), " x ".join(map(str, t["shape"])), t["from"], kind, size(t["bytes"])])
+    return lines(("tensor", "shape", "from", "type", "bytes"), rows, range(5))
 
 
 def summary(facts: dict[str, Any], folder: str) -> list[str]:

@@ -13,6 +13,7 @@ import click
 
 from edgeq import imatrix, registry
 from edgeq.cli.run import piped
+from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, say
 from edgeq.errors import UsageError, shown
 from edgeq.imatrix import files
@@ -74,8 +75,8 @@ def _alone(model: str | None, options: dict[str, Any]) -> None:
         _write(matrix, options)
         return
     found = imatrix.statistics(matrix)
-    lines = [json.dumps(as_facts(matrix, found), indent=1)] if options["as_json"] else table(matrix, found)
-    Out().write("\n".join(lines) + "\n")
+    told = [json.dumps(as_facts(matrix, found), indent=1)] if options["as_json"] else table(matrix, found)
+    Out().write("\n".join(told) + "\n")
     for warning in found.warnings:
         say(f"warning: {warning}")
 
@@ -208,7 +209,4 @@ def table(matrix: ImportanceMatrix, found: Statistics) -> list[str]:
     rows = [[shown(t.name, 80), f"{t.matrices} x {t.columns}" if t.matrices > 1 else str(t.columns), f"{t.tokens:.0f}",
              f"{t.mean:.4g}", f"{t.minimum:.3g}", f"{t.maximum:.4g}", f"{t.std:.4g}", f"{t.active:.1%}",
              f"{t.entropy:.2f}", f"{t.concentration:.1%}", f"{t.coverage:.1%}"] for t in found.tensors]  # fmt: skip
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths)))
-             for row in [head, *rows]]  # fmt: skip
-    return [_summary(matrix), "", *lines]
+    return [_summary(matrix), "", *lines(head, rows, (0,))]

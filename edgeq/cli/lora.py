@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgeq.cli.gguf.progress import Progress
+from edgeq.cli.progress import Progress
 from edgeq.cli.run_options import adapter
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError

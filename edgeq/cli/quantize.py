@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from edgeq.cli.show import size
+from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
 from edgeq.quantize import MIXES, Options, Report, mix_or_copy, quantize, summary
@@ -151,8 +152,6 @@ def facts(report: Report) -> dict[str, Any]:
 
 def table(report: Report) -> list[str]:
     """A line for each tensor: name, shape, formats, bytes, error of a sample, and why it is so."""
-    from edgeq.cli.gguf.lines import table as lines
-
     rows = []
     for r in report.results:
         c = r.choice

@@ -100,8 +100,8 @@ def _encoded(values: Floats, item: Item) -> NDArray[np.uint8]:
         data = quants.quantize(values, item.format, importance)
     except FormatError as error:
         raise ModelError(f"tensor {shown(item.name)}: {error}; use --type bf16 or f32") from None
-    if item.keep_size and gain.can_keep(by_name(item.format)):
-        gain.keep(values, data, by_name(item.format), importance)
+    if item.keep_size:
+        gain.keep_size(values, data, by_name(item.format), importance)
     return data
 
 

@@ -68,7 +68,10 @@ def adapt(program: Program, ranks: Mapping[str, int]) -> Program:
             ops.Add(In(plain), In(high), Out(out)),
         )]  # fmt: skip
     if missing := ranks.keys() - found:
-        raise ModelError(f"tensor {shown(min(missing))}: no linear of the model reads it, so no adapter can change it")
+        raise ModelError(
+            f"tensor {shown(min(missing))}: no linear of the model reads it, nor do tokens take its rows, so no "
+            "adapter can change it"
+        )
     adapted = program.replace(
         ops=tuple(op for op, _ in done), layer_of=tuple(layer for _, layer in done), buffers=tuple(buffers),
         tensors=tuple(tensors),

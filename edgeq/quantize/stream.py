@@ -91,8 +91,8 @@ def _convert(job: Job, data: U8, first: int, matrix: int) -> Piece:
     w = None if job.importance is None else job.importance[matrix]
     try:
         out = quants.quantize(x, job.target, w, threads=1)
-        if job.keep_size and gain.can_keep(job.target):
-            gain.keep(x, out, job.target, w)
+        if job.keep_size:
+            gain.keep_size(x, out, job.target, w)
     except FormatError as e:
         raise FormatError(f"tensor {shown(job.tensor.name)}, rows from {first} on: {e}") from None
     return Piece(out, _loss(x[::_SAMPLE], out[::_SAMPLE], job.target, w))

@@ -25,9 +25,13 @@ def can_keep(fmt: Format) -> bool:
     return fmt.block > 1 and fmt.bits_per_weight > 2 and {kind for kind, _ in fmt.scales} == {"F16"}
 
 
-def keep(x: F32, data: U8, fmt: Format, importance: F32 | None) -> None:
-    """Multiplies the scales of every block in `data`, uint8 [R, bytes of a row] of rows x [R, n], so that
-    sum w x x̂ = sum w x². importance [n] or None. The same bytes on every processor: sums go weight by weight."""
+def keep_size(x: F32, data: U8, fmt: Format, importance: F32 | None) -> None:
+    """Multiplies, in place, the scales of every block in `data`, uint8 [R, bytes of a row] of rows x, float32 [R, n],
+    so that sum w x x̂ = sum w x² as near as fp16 comes. importance [n], or None. Other formats are left alone.
+
+    The same bytes on every processor: sums go weight by weight. BackendError if the library refuses the arrays."""
+    if not can_keep(fmt):
+        return
     w = None if importance is None else np.ascontiguousarray(importance, np.float32)
     sums = native.block_sums if native.available() else _block_sums
     full, kept = sums(np.ascontiguousarray(x), data, fmt, w).T

@@ -83,7 +83,7 @@ def test_a_model_card_as_metadata() -> None:
     ("text", "wanted"),
     [
         ("", {}), ("tags: a", {}), ("---\ntags: a", {}), ("---\n---", {}),
-        ("---\nbase_model: /home/me/models/tiny\n---", {"base_model.count": 1, "base_model.0.name": "Tiny"}),
+        ("---\nbase_model: ./models/tiny\n---", {"base_model.count": 1, "base_model.0.name": "Tiny"}),
         ("---\nbase_model: ''\n---", {}), ("---\nbase_model:\n- a\n  b\n- c\n---",
                                           {"base_model.count": 1, "base_model.0.name": "A"}),
         ("---\ntags: !!str a\nlicense: &x mit\n---", {}),

@@ -104,9 +104,9 @@ FILES: list[Mutant] = [
         ("_loss", "(error * error)", "(exact * error)", "what a sample of rows lost"),
     ),
     *In("quantize", "edgeq/quants/gain.py", ("tests/quants/test_gain.py",))(
-        ("keep", "full / kept", "kept / full", "the way round"),
+        ("keep_size", "full / kept", "kept / full", "the way round"),
         ("_block_sums", "a * weights[i]", "a * weights[0]", "importances"),
-        ("keep", "for _, at in fmt.scales:", "for _, at in fmt.scales[:1]:", "mins"),
+        ("keep_size", "for _, at in fmt.scales:", "for _, at in fmt.scales[:1]:", "mins"),
         ("can_keep", "fmt.bits_per_weight > 2", "True", "formats for weights that lie on their grid"),
     ),
     *In("quantize", "edgeq/quantize/roles.py", RUN)(

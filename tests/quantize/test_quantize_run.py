@@ -92,10 +92,10 @@ def expected(source: Path, report, importances=None) -> dict[str, bytes]:
             matrices = x.shape[0] if x.ndim > 2 else 1
             w = importances and importances.importance(c.name, matrices, x.shape[-1])
             data = quants.quantize(x, c.target, w)
-            if ("ffn_up" in c.name or "ffn_gate" in c.name) and gain.can_keep(c.target):
+            if "ffn_up" in c.name or "ffn_gate" in c.name:
                 for i in range(matrices):
                     rows, own = x.reshape(matrices, -1, x.shape[-1])[i], data.reshape(matrices, -1, data.shape[-1])[i]
-                    gain.keep(rows, own, c.target, None if w is None else w.reshape(matrices, -1)[i])
+                    gain.keep_size(rows, own, c.target, None if w is None else w.reshape(matrices, -1)[i])
             out[c.name] = data.tobytes()
     return out
 

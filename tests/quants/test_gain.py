@@ -33,7 +33,7 @@ def test_blocks_are_as_large_as_their_numbers(name: str, weighted: bool) -> None
     importance = w if weighted else None
     data = quants.quantize(x, name, importance)
     before = quants.dequantize(data, name)
-    gain.keep(x, data, fmt, importance)
+    gain.keep_size(x, data, fmt, importance)
     after = quants.dequantize(data, name)
 
     def sizes(y: np.ndarray) -> np.ndarray:
@@ -53,19 +53,28 @@ def test_what_lies_on_the_grid_stays_as_it_is(name: str) -> None:
     x, w = made(1)
     data = quants.quantize(x, name, w)
     grid, again = quants.dequantize(data, name), data.copy()
-    gain.keep(grid, again, FORMATS[name], w)
+    gain.keep_size(grid, again, FORMATS[name], w)
     assert np.array_equal(again, data)
     nothing = quants.quantize(np.zeros_like(x), name)
     kept = nothing.copy()
-    gain.keep(np.zeros_like(x), kept, FORMATS[name], None)
+    gain.keep_size(np.zeros_like(x), kept, FORMATS[name], None)
     assert np.array_equal(kept, nothing)
+
+
+@pytest.mark.parametrize("name", ["F16", "MXFP4", "NVFP4", "IQ1_M", "Q1_0"])
+def test_other_formats_are_left_alone(name: str) -> None:
+    x, w = made(3)
+    data = quants.quantize(x, name, w)
+    before = data.copy()
+    gain.keep_size(x, data, FORMATS[name], w)
+    assert np.array_equal(data, before)
 
 
 def test_numbers_at_the_ends_stay_finite() -> None:
     x = np.tile(np.array([65504.0 * 7, -65504.0 * 8, 1e-40, 0], np.float32), 64)[None]
     data = quants.quantize(x, "Q4_0")
-    gain.keep(x, data, FORMATS["Q4_0"], np.zeros(256, np.float32))
-    gain.keep(x, data, FORMATS["Q4_0"], None)
+    gain.keep_size(x, data, FORMATS["Q4_0"], np.zeros(256, np.float32))
+    gain.keep_size(x, data, FORMATS["Q4_0"], None)
     assert np.isfinite(quants.dequantize(data, "Q4_0")).all()
 
 
@@ -74,7 +83,7 @@ def test_the_same_bytes_without_the_library(name: str, monkeypatch: pytest.Monke
     x, w = made(2)
     data = quants.quantize(x, name, w)
     other = data.copy()
-    gain.keep(x, data, FORMATS[name], w)
+    gain.keep_size(x, data, FORMATS[name], w)
     monkeypatch.setattr(native, "available", lambda: False)
-    gain.keep(x, other, FORMATS[name], w)
+    gain.keep_size(x, other, FORMATS[name], w)
     assert np.array_equal(data, other)

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from edgeq import gguf
-from edgeq.cli.gguf.lines import change, change_facts, table, tensor_facts, write_json, write_lines
-from edgeq.cli.gguf.progress import Progress
+from edgeq.cli.gguf.lines import change, change_facts, tensor_facts, write_json, write_lines
+from edgeq.cli.progress import Progress
+from edgeq.cli.show import table
 from edgeq.cli.terminal import say
 from edgeq.errors import shown
 from edgeq.gguf.comparing import Distance, TensorChange
@@ -63,7 +64,7 @@ def tensor_lines(changes: tuple[TensorChange, ...]) -> list[str]:
     """Lines for tensors of one side or of two shapes, then a table of those whose numbers differ."""
     lines = [line(t) for t in changes if t.distance is None]
     rows = [row(t, t.distance) for t in changes if t.distance is not None]
-    return lines + (table(["rel. RMS", "largest", "cosine", "format", "tensor"], rows, left=2) if rows else [])
+    return lines + (table(["rel. RMS", "largest", "cosine", "format", "tensor"], rows, (-2, -1)) if rows else [])
 
 
 def line(t: TensorChange) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from edgeq import gguf
-from edgeq.cli.gguf.lines import brief, facts, table, tensor_facts, write_bytes, write_json, write_lines
-from edgeq.cli.show import size
+from edgeq.cli.gguf.lines import brief, facts, tensor_facts, write_bytes, write_json, write_lines
+from edgeq.cli.show import size, table
 from edgeq.errors import UsageError, shown
 from edgeq.gguf.values import plain
 
@@ -101,5 +101,5 @@ def tensors(g: gguf.GGUFFile) -> list[str]:
             ]
             for t in g.tensors.values()
         ),
-        left=3,
+        left=(-3, -2, -1),
     )

@@ -8,7 +8,7 @@ import click
 
 from edgeq import gguf
 from edgeq.cli.gguf.lines import write_json, write_lines
-from edgeq.cli.gguf.progress import Progress
+from edgeq.cli.progress import Progress
 from edgeq.cli.terminal import Out, say
 from edgeq.errors import FormatError, UsageError, shown
 from edgeq.gguf import hashing

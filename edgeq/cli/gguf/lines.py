@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from edgeq.cli.terminal import Out
@@ -92,17 +92,6 @@ def change_facts(c: Change) -> dict[str, Any]:
 def tensor_facts(t: Tensor) -> dict[str, Any]:
     return {"name": t.name, "type": t.format.name, "shape": list(t.shape), "bytes": t.nbytes, "part": t.part,
             "offset": t.offset}  # fmt: skip
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
-    """Columns two spaces apart: the last `left` ones to the left, the others (numbers) to the right."""
-    cells = [list(head), *map(list, rows)]
-    n = len(head)
-    widths = [max(len(row[i]) for row in cells) for i in range(n)]
-    return [
-        "  ".join(c.rjust(w) if i < n - left else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip()
-        for row in cells
-    ]
 
 
 def write_lines(lines: Iterable[str]) -> None:
