@@ -19,6 +19,12 @@ EQ_INLINE vf affine_misfit(const vf *x, const vf *w, int n, float top, vf s, vf 
     return error;
 }
 
+/* What a pair leaves, with numbers as they are or as halves. */
+EQ_INLINE vf affine_left(const vf *x, const vf *w, int n, float top, vf s, vf o, int as_is) {
+    affine_sums unused;
+    return affine_misfit(x, w, n, top, as_is ? s : v_to_half(s), as_is ? o : v_to_half(o), &unused);
+}
+
 EQ_INLINE void add_plain_sums(const vf *x, const vf *w, int n, affine_sums *sums) {
     sums->w = sums->x = v_zero();
     for (int i = 0; i < n; i++) {
@@ -38,7 +44,7 @@ EQ_INLINE vf affine_fit(const affine_sums *t, vf *s, vf *o) {
 
 /* The pair that explains most among those fitted to grids whose steps and start differ a little from those of the weights'
  * range. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave.
- * anchored: the range takes in zero, and the offset is not above it. */
+ * anchored: the range takes in zero, and the offset is not above it. Else pairs are for halves, and compared as those. */
 static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored, vf *scale, vf *offset) {
     vf y[32], low = anchored ? v_zero() : x[0], high = x[0], power = v_zero(), best = v_set(-INFINITY);
     for (int i = 0; i < n; i++) low = v_min(low, x[i]), high = v_max(high, x[i]);
@@ -47,7 +53,7 @@ static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored
         power = v_add(power, v_mul(v_mul(w[i], y[i]), y[i]));
     }
     vf unit = v_inverse(v_sub(high, low)), margin = v_mul(v_set(3e-6f), power);
-    affine_sums t, unused;
+    affine_sums t;
     add_plain_sums(y, w, n, &t);
     *scale = v_zero(), *offset = low;
     for (int k = 0; k < 46; k++) {
@@ -75,7 +81,7 @@ static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored
         vf more = v_sub(explained, best), one = v_set(1.0f), taken = v_below(margin, more, one, v_zero());
         vf alike = v_below(margin, v_abs(more), v_zero(), v_below(more, v_set(INFINITY), one, v_zero()));
         if (v_top(alike) > 0.0f) {
-            vf left = affine_misfit(x, w, n, top, s, o, &unused), before = affine_misfit(x, w, n, top, *scale, *offset, &unused);
+            vf left = affine_left(x, w, n, top, s, o, anchored), before = affine_left(x, w, n, top, *scale, *offset, anchored);
             taken = v_below(v_zero(), alike, v_below(left, before, one, v_zero()), taken);
         }
         *scale = v_below(v_zero(), taken, s, *scale);

@@ -131,6 +131,18 @@ def test_numbers_on_the_formats_own_grid_stay_near(name):
     assert quants.error_report(numbers, quants.quantize(numbers, name), name).squared < 0.1 * first
 
 
+def test_q4_1_is_kept_by_q5_1_though_two_grids_hold_it_and_one_of_them_is_not_of_halves():
+    """x = m + d q, q of 0 .. 15, is also m + d/2 (2q) and (m - d/2) + d/2 (2q + 1); m - d/2 is no half."""
+    rng, n = np.random.default_rng(1408), 1 << 12
+    d = rng.uniform(0.02, 0.1, n).astype(np.float16).astype(np.float32)[:, None]
+    m = rng.uniform(-1, -0.3, n).astype(np.float16).astype(np.float32)[:, None]
+    q = np.clip(np.rint(rng.normal(8, 3, (n, 32))), 0, 15)
+    q[:, 0], q[:, 1] = 0, 15
+    x = (m + d * q).astype(np.float32)
+    w = np.exp(2 * rng.standard_normal(32)).astype(np.float32)
+    assert (quants.dequantize(quants.quantize(x, "Q5_1", w), "Q5_1") == x).all()
+
+
 def test_columns_without_importance_cost_nothing_but_are_not_forgotten():
     x, w = gauss(), importance(512)
     w[::2] = 0

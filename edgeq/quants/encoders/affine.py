@@ -49,7 +49,8 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     """The pair that explains most among those fitted to grids a little larger, smaller and shifted than the range of x.
 
     anchored: the range takes in zero, and the offset is not above it. Sums have errors of float arithmetic: pairs that
-    explain the same but for those are told apart by what they leave.
+    explain the same but for those are told apart by what they leave. Without an anchor pairs are for halves, and compared
+    as those.
     """
     low, high = ends(x)
     low = np.minimum(low, np.float32(0)) if anchored else low
@@ -57,6 +58,7 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     margin = np.float32(3e-6) * total(w * y * y)
     unit, t, whole = inverse(high - low), Sums(y, w), Sums(x, w)
     scale, offset, best = np.zeros_like(low), low, np.full_like(low, -INF)
+    rounded = np.asarray if anchored else to_half
     for k in range(46):
         row, column = divmod(k - 1, 5)
         steps, start = np.float32(top), np.float32(0)
@@ -72,7 +74,7 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
             s = below(np.zeros_like(o), o, through, s)
             o = np.minimum(o, np.float32(0))
         more = explained - best
-        left, before = whole.misfit(top, s, o), whole.misfit(top, scale, offset)
+        left, before = (whole.misfit(top, *map(rounded, pair)) for pair in ((s, o), (scale, offset)))
         taken = np.where(np.abs(more) <= margin, left < before, margin < more)
         scale, offset = np.where(taken, s, scale), np.where(taken, o, offset)
         best = np.where(taken, np.maximum(best, explained), best)
