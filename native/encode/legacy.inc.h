@@ -127,18 +127,20 @@ static void encode_q5_1(const float *const *xs, const float *const *ws, int coun
     }
 }
 
-/* The best scale for given signs is the mean magnitude. */
+/* The best scale for given signs is the mean magnitude, to which the mean of what it leaves adds the last bits. */
 static void encode_q1_0(const float *const *xs, const float *const *ws, int count, uint8_t *const *out) {
-    vf x[128], w[128], sum = v_zero(), weight = v_zero();
+    vf x[128], w[128], sum = v_zero(), weight = v_zero(), left = v_zero();
     load_columns(xs, count, 128, x);
     load_weights(ws, count, 128, w);
     for (int i = 0; i < 128; i++) {
         sum = v_add(sum, v_mul(w[i], v_abs(x[i])));
         weight = v_add(weight, w[i]);
     }
+    vf mean = v_div(sum, weight);
+    for (int i = 0; i < 128; i++) left = v_add(left, v_mul(w[i], v_sub(v_abs(x[i]), mean)));
     uint16_t h[EQ_VL];
     uint8_t q[EQ_VL][256];
-    store_halves(v_to_half(v_div(sum, weight)), h);
+    store_halves(v_to_half(v_add(mean, v_div(left, weight))), h);
     for (int i = 0; i < 128; i++) x[i] = v_below(x[i], v_zero(), v_zero(), v_set(1.0f));
     store_bytes(x, 128, 0.0f, q);
     for (int l = 0; l < count; l++) {

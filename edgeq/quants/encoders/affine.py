@@ -49,8 +49,8 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     """The pair that explains most among those fitted to grids a little larger, smaller and shifted than the range of x.
 
     anchored: the range takes in zero, and the offset is not above it. Sums have errors of float arithmetic: pairs that
-    explain the same but for those are told apart by what they leave. Without an anchor pairs are for halves, and compared
-    as those.
+    explain the same but for those are told apart by what they leave. Without an anchor pairs are for halves, and
+    compared as those.
     """
     low, high = ends(x)
     low = np.minimum(low, np.float32(0)) if anchored else low
