@@ -1,6 +1,6 @@
 /* Blocks side by side: lane i of every vector belongs to block i. What is computed for a block so does not depend on its
  * neighbours, on how many lanes there are, or on threads, and no sum runs across lanes: every ISA has the same bits.
- * Nothing here may use v_fma, v_sum or v_top. */
+ * Nothing here may use v_fma or v_sum, and v_top only to leave out work that no lane needs. */
 
 #define EQ_TINY 1e-30f /* below this a sum of squares counts as nothing */
 
