@@ -143,6 +143,16 @@ def test_q4_1_is_kept_by_q5_1_though_two_grids_hold_it_and_one_of_them_is_not_of
     assert (quants.dequantize(quants.quantize(x, "Q5_1", w), "Q5_1") == x).all()
 
 
+def test_q1_0_of_constants_is_the_nearest_half_though_sums_of_floats_err():
+    """Numbers almost midway between two halves, one in each block."""
+    rng = np.random.default_rng(2)
+    low = np.exp(rng.uniform(-7, 2, 512)).astype(np.float16)
+    middle = (low.astype(np.float64) + np.nextafter(low, np.float16(np.inf)).astype(np.float64)) / 2
+    x = np.repeat((middle * (1 + rng.choice([-1, 1], 512) * 2.0**-22)).astype(np.float32)[:, None], 128, axis=1)
+    data = quants.quantize(x, "Q1_0", rng.exponential(1, 128))
+    assert (quants.dequantize(data, "Q1_0") == x.astype(np.float16)).all()
+
+
 def test_columns_without_importance_cost_nothing_but_are_not_forgotten():
     x, w = gauss(), importance(512)
     w[::2] = 0

@@ -64,7 +64,7 @@ def q5_1(x: F32, w: F32) -> U8:
 
 
 def q1_0(x: F32, w: F32) -> U8:
-    """Signs. The best scale for given signs is the mean magnitude, to which the mean of what it leaves adds the last bits."""
+    """Signs. The best scale is the mean magnitude, to which the mean of what it leaves adds the last bits."""
     mean = total(w * np.abs(x)) / total(w)
     d = to_half(mean + total(w * (np.abs(x) - mean)) / total(w))
     q = codes(below(x, np.float32(0), np.float32(0), np.float32(1)))
