@@ -27,7 +27,7 @@ CHUNK = re.compile(r"\s*(\d+)\s+[\d.]+ ±\s+[\d.]+\s+-?[\d.]+ ±\s+[\d.]+\s+(-?[
 
 
 def per_chunk(log: str) -> NDArray[np.float64]:
-    """The divergence of each chunk: llama-perplexity prints the mean of those so far."""
+    """The divergence of each chunk, [chunks], in nats a token: llama-perplexity prints the mean of those so far."""
     means = np.array([float(found[2]) for line in log.splitlines() if (found := CHUNK.match(line))])
     return np.diff(means * np.arange(1, len(means) + 1), prepend=0.0)
 
@@ -43,7 +43,7 @@ class Compared(NamedTuple):
 
 
 def compare(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> Compared:
-    """ValueError unless there are as many chunks of both, at least two."""
+    """Of divergences [chunks] of the same text. ValueError unless there are as many of both, at least two."""
     if len(theirs) != len(ours) or len(ours) < 2:
         raise ValueError(f"divergences: expected as many of both and at least 2, found {len(theirs)} and {len(ours)}")
     d = ours - theirs

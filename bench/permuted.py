@@ -22,8 +22,6 @@ from edgeq.errors import ModelError
 if TYPE_CHECKING:
     from edgeq.gguf import GGUFFile
 
-Order = NDArray[np.intp]
-
 RESIDUAL = (
     "output_norm.weight", "attn_norm.weight", "ffn_norm.weight", "post_attention_norm.weight", "post_ffw_norm.weight",
 )  # fmt: skip
@@ -32,7 +30,11 @@ ORDERED = ("attn_q.bias", "attn_k.bias", "attn_q_norm.weight", "attn_k_norm.weig
 
 
 class Orders:
-    """Random orders of all channels of a model. ModelError where its metadata does not say how many there are."""
+    """Random orders of all channels of a model. ModelError where its metadata does not say how many there are.
+
+    `residual`: [width]; of each layer `feed_forward`: [inner width], `values`: [rows of attn_v], `read`: [columns of
+    attn_output], which query heads that share a key head repeat.
+    """
 
     def __init__(self, file: GGUFFile, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -76,7 +78,9 @@ class Orders:
 
 
 def write(source: str, target: str, seed: int = 1, kind: str = "F16") -> None:
-    """Writes `source`, dequantized and permuted, as `target`: matrices as `kind`, the rest as F32."""
+    """Writes `source`, dequantized and permuted, as `target`: matrices as `kind` (F16 or F32), the rest as F32.
+
+    ModelError as of Orders."""
     with gguf.open(source) as file:
         orders = Orders(file, seed)
         metadata = {**file.metadata.typed(), "general.file_type": gguf.Value("u32", {"F32": 0, "F16": 1}[kind])}
