@@ -46,8 +46,9 @@ EQ_INLINE vf affine_fit(const affine_sums *t, vf *s, vf *o) {
  * range. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave.
  * anchored: the range takes in zero, and the offset is not above it. Else pairs are for halves, and compared as those. */
 static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored, vf *scale, vf *offset) {
-    vf y[32], low = anchored ? v_zero() : x[0], high = x[0], power = v_zero(), best = v_set(-INFINITY);
-    for (int i = 0; i < n; i++) low = v_min(low, x[i]), high = v_max(high, x[i]);
+    vf y[32], low, high, power = v_zero(), best = v_set(-INFINITY);
+    v_ends_of(x, w, n, &low, &high);
+    if (anchored) low = v_min(low, v_zero());
     for (int i = 0; i < n; i++) {
         y[i] = v_sub(x[i], low);
         power = v_add(power, v_mul(v_mul(w[i], y[i]), y[i]));
@@ -106,8 +107,8 @@ static affine_pair polish_affine(const vf *x, const vf *w, int n, float top, vf 
     affine_sums t;
     affine_pair best = {v_to_half(s), v_to_half(o), v_zero()};
     best.error = affine_misfit(x, w, n, top, best.s, best.o, &t);
-    vf low = x[0], high = x[0];
-    for (int i = 1; i < n; i++) low = v_min(low, x[i]), high = v_max(high, x[i]);
+    vf low, high;
+    v_ends_of(x, w, n, &low, &high);
     vf part = v_set(1.0f / top);
     keep_better_pair(x, w, n, top, v_mul(v_sub(high, low), part), low, &best); /* from end to end, or from zero */
     keep_better_pair(x, w, n, top, v_mul(high, part), v_zero(), &best);

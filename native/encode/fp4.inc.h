@@ -16,7 +16,7 @@ static float nv_scale(uint8_t code) { return eq_ue4m3_half(code); }
  * `high` whose scale is at least what the largest weight needs. x becomes codes of E2M1. */
 EQ_INLINE void choose_fp4(fp4_scale_fn scale, int low, int high, int reach, vf *x, const vf *w, int n, uint8_t *codes) {
     float need[EQ_VL], d[EQ_VL], chosen[EQ_VL], start[EQ_VL];
-    v_store(need, v_mul(v_abs(v_largest(x, n)), v_set(1.0f / 12.0f)));
+    v_store(need, v_mul(v_abs(v_largest_of(x, w, n)), v_set(1.0f / 12.0f)));
     for (int l = 0; l < EQ_VL; l++) {
         int a = low, b = high; /* scales grow with their codes */
         while (a < b) {

@@ -203,10 +203,10 @@ static void grid_round(const grid_format *f, const vf *x, const vf *w, grid_stat
  * formats. */
 static void search_grid(const grid_format *f, const vf *x, const vf *w, grid_state *best) {
     int groups = 256 / f->size;
-    vf s[16], steep[16], top = v_zero();
+    vf s[16], of[16], steep[16];
     for (int g = 0; g < groups; g++) {
         const vf *xg = x + g * f->size, *wg = w + g * f->size;
-        vf largest = v_abs(v_largest(xg, f->size)), least = v_set(INFINITY);
+        vf largest = v_abs(v_largest_of(xg, wg, f->size)), least = v_set(INFINITY);
         s[g] = v_zero();
         for (int k = 0; k < f->n_places; k++) {
             vf scale = v_div(largest, v_set(f->places[k])), e = shared_error(f, xg, wg, scale);
@@ -216,11 +216,11 @@ static void search_grid(const grid_format *f, const vf *x, const vf *w, grid_sta
         fit_sums t = point_sums(f, xg, wg, s[g]);
         s[g] = v_max(fitted(t), v_zero());
         steep[g] = t.qq;
-        top = v_max(top, s[g]);
+        of[g] = v_most(wg, f->size);
     }
     /* near its own best scale a group's error grows with the square of the distance */
     grid_state at;
-    vf least = v_set(INFINITY), u = v_zero();
+    vf top = v_largest_of(s, of, groups), least = v_set(INFINITY), u = v_zero();
     for (int k = 0; k < 64; k++) {
         vf unit = unit_of(f, v_div(top, v_set((float)f->most * (1.0f - (float)k / 128.0f)))), inverse = v_inverse(unit), cost = v_zero();
         for (int g = 0; g < groups; g++) {

@@ -22,6 +22,26 @@ EQ_INLINE constant_fit fit_constant(const vf *x, const vf *w, float most, const 
     return best;
 }
 
+/* The half with which the scales s of the blocks round best to integers times it, from low to high. Near its own best scale a
+ * block's error grows with the square of the distance, times `steep`. The largest scale of those whose importance `of` is not
+ * zero lies at `end`, or at one of 63 places from there half the way to zero. */
+static vf best_unit(const vf *s, const vf *steep, const vf *of, int blocks, float end, float low, float high) {
+    vf largest = v_largest_of(s, of, blocks), least = v_set(INFINITY), best = v_zero();
+    for (int k = 0; k < 64; k++) {
+        vf d = v_to_half(v_div(largest, v_set(end * (1.0f - (float)k / 128.0f)))), inverse = v_inverse(d), cost = v_zero();
+        for (int b = 0; b < blocks; b++) {
+            vf r = v_sub(s[b], v_mul(d, v_clamp(v_round(v_mul(s[b], inverse)), low, high)));
+            cost = v_add(cost, v_mul(v_mul(steep[b], r), r));
+        }
+        best = v_below(cost, least, d, best);
+        least = v_min(cost, least);
+    }
+    return best;
+}
+
+/* The same where the largest lies at `end`. */
+static vf unit_at(const vf *s, const vf *of, int blocks, float end) { return v_to_half(v_div(v_largest_of(s, of, blocks), v_set(end))); }
+
 /* ---- x ~ d sc q ---- */
 
 typedef struct { vf d, sc[16], error; } scaled;
@@ -68,11 +88,11 @@ static void keep_scaled(const scaled *new, scaled *best, int blocks) {
     best->error = v_min(new->error, best->error);
 }
 
-/* From the scales s of the blocks: d so that the largest lies at `place`. */
-EQ_INLINE void start_scaled(int levels, const vf *x, const vf *w, int blocks, float low, float high, const vf *s, float place, scaled *best) {
+/* From the scales s of the blocks and a d for them. */
+EQ_INLINE void start_scaled(int levels, const vf *x, const vf *w, int blocks, float low, float high, const vf *s, vf unit, scaled *best) {
     scaled at;
     vf d;
-    at.d = v_to_half(v_div(v_largest(s, blocks), v_set(place)));
+    at.d = unit;
     vf inverse = v_inverse(at.d);
     for (int b = 0; b < blocks; b++) at.sc[b] = v_clamp(v_round(v_mul(s[b], inverse)), low, high);
     at.error = scaled_round(levels, x, w, blocks, low, high, 1, &at, &d);
@@ -143,13 +163,12 @@ static void keep_mixed(const mixed *new, mixed *best, int blocks) {
     best->error = v_min(new->error, best->error);
 }
 
-/* From scales s and offsets o of the blocks; d and dmin so that the largest ones come to lie at these places. */
-EQ_INLINE void start_mixed(const vf *x, const vf *w, int blocks, float top, float most, const vf *s, const vf *o, float place,
-                           float min_place, mixed *best) {
+/* From scales s and offsets o of the blocks, a d and a dmin for them. */
+EQ_INLINE void start_mixed(const vf *x, const vf *w, int blocks, float top, float most, const vf *s, const vf *o, vf unit, vf min_unit,
+                           mixed *best) {
     mixed at;
     vf d, dmin;
-    at.d = v_to_half(v_div(v_largest(s, blocks), v_set(place)));
-    at.dmin = v_to_half(v_div(v_largest(o, blocks), v_set(-min_place)));
+    at.d = unit, at.dmin = min_unit;
     vf per_scale = v_inverse(at.d), per_min = v_inverse(at.dmin);
     for (int i = 0; i < blocks; i++) {
         at.sc[i] = v_clamp(v_round(v_mul(s[i], per_scale)), 0, most);
@@ -171,12 +190,12 @@ EQ_INLINE void refine_mixed(const vf *x, const vf *w, int blocks, float top, flo
 
 /* ---- the formats ---- */
 
-enum { MIXED_PLACES = 4, MIXED_ROUNDS = 3, SCALED_PLACES = 6, SCALED_ROUNDS = 3 }; /* starts, and rounds from the best of them */
+enum { MIXED_PLACES = 3, ROUNDS = 3 }; /* places of the largest scale to start from, and rounds from the best start */
 
 /* The best of both orientations: offsets at the low end of the weights, or at the high one (d and dmin negative). */
 EQ_INLINE void best_mixed(const vf *x, const vf *w, int blocks, float top, float most, mixed *best) {
     int n = 256 / blocks;
-    vf s[16], o[16], turned[256];
+    vf s[16], o[16], of[16], steep[16], weight[16], turned[256];
     for (int i = 0; i < 256; i++) turned[i] = v_sub(v_zero(), x[i]);
     for (int side = 0; side < 2; side++) {
         const vf *xs = side ? turned : x;
@@ -185,13 +204,19 @@ EQ_INLINE void best_mixed(const vf *x, const vf *w, int blocks, float top, float
         found.d = found.dmin = v_zero();
         for (int b = 0; b < blocks; b++) {
             scan_affine(xs + b * n, w + b * n, n, top, 1, &s[b], &o[b]);
+            affine_sums t;
+            (void)affine_misfit(xs + b * n, w + b * n, n, top, s[b], o[b], &t);
+            add_plain_sums(xs + b * n, w + b * n, n, &t);
+            steep[b] = t.qq, weight[b] = t.w, of[b] = v_most(w + b * n, n);
             found.sc[b] = found.m[b] = v_zero();
         }
         for (int k = 0; k < MIXED_PLACES; k++) {
             float near = (float)k * (most > 15 ? 3.0f : 1.0f);
-            start_mixed(xs, w, blocks, top, most, s, o, most - near, most, &found);
+            start_mixed(xs, w, blocks, top, most, s, o, unit_at(s, of, blocks, most - near), unit_at(o, of, blocks, -most), &found);
         }
-        refine_mixed(xs, w, blocks, top, most, MIXED_ROUNDS, &found);
+        start_mixed(xs, w, blocks, top, most, s, o, best_unit(s, steep, of, blocks, most, 0, most),
+                    best_unit(o, weight, of, blocks, -most, -most, 0), &found);
+        refine_mixed(xs, w, blocks, top, most, ROUNDS, &found);
         if (side) {
             found.d = v_sub(v_zero(), found.d), found.dmin = v_sub(v_zero(), found.dmin);
             keep_mixed(&found, best, blocks);
@@ -292,23 +317,26 @@ static void encode_q5_k(const float *const *x, const float *const *w, int count,
     encode_q45_k(x, w, count, out, 31.0f);
 }
 
-/* Scales of all blocks, then d from the largest of them at a few places, of either sign. */
+/* Scales of all blocks, then d of either sign from the largest of them and from all. */
 EQ_INLINE void best_scaled(int levels, const vf *x, const vf *w, int blocks, float low, float high, float end, float first, float step,
                            int steps, scaled *best) {
     int n = 256 / blocks;
     const float ends[4] = {-end, 1 - end, 2 - end, end - 1}, iq4_large[4] = {-127, 113, -104, 89};
-    vf s[16];
+    vf s[16], of[16], steep[16];
     best->error = v_set(INFINITY);
     best->d = v_zero();
     for (int b = 0; b < blocks; b++) {
         s[b] = scan_scales(levels, x + b * n, w + b * n, n, end, first, step, steps, 1, 0).d;
+        steep[b] = sums_at(levels, x + b * n, w + b * n, n, v_inverse(s[b])).qq;
+        of[b] = v_most(w + b * n, n);
         best->sc[b] = v_zero();
     }
-    for (int k = 0; k < SCALED_PLACES; k++) {
-        float near = (float)(k / 2) * -low / 16.0f;
-        start_scaled(levels, x, w, blocks, low, high, s, k % 2 ? high + 1 - near : low + near, best);
+    for (int side = 0; side < 2; side++) {
+        float at_end = side ? high + 1 : low;
+        start_scaled(levels, x, w, blocks, low, high, s, unit_at(s, of, blocks, at_end), best);
+        start_scaled(levels, x, w, blocks, low, high, s, best_unit(s, steep, of, blocks, at_end, low, high), best);
     }
-    refine_scaled(levels, x, w, blocks, low, high, SCALED_ROUNDS, best);
+    refine_scaled(levels, x, w, blocks, low, high, ROUNDS, best);
     constant_fit same = fit_constant(x, w, -low, levels == LEVELS_IQ4 ? iq4_large : ends, 4);
     scaled at = {.d = v_sub(v_zero(), same.d), .error = same.error};
     for (int b = 0; b < blocks; b++) at.sc[b] = v_sub(v_zero(), same.sc);

@@ -2,11 +2,13 @@
  * neighbours, on how many lanes there are, or on threads, and no sum runs across lanes: every ISA has the same bits.
  * Nothing here may use v_fma or v_sum, and v_top only to leave out work that no lane needs. */
 
-#define EQ_TINY 1e-30f /* below this a sum of squares counts as nothing */
+#define EQ_TINY 1e-30f    /* below this a sum of squares counts as nothing */
+#define EQ_NOTHING 1e-9f  /* of a weight without importance: enough to choose among what is alike otherwise */
+#define EQ_COUNTS 1.5e-6f /* weights with more than this have importance */
 
 EQ_INLINE vf v_abs(vf x) { return v_max(x, v_sub(v_zero(), x)); }
-/* 1 / x, or 0 where x is 0 */
-EQ_INLINE vf v_inverse(vf x) { return v_below(v_zero(), v_abs(x), v_div(v_set(1.0f), x), v_zero()); }
+/* 1 / x, or 0 where that is not finite */
+EQ_INLINE vf v_inverse(vf x) { return v_below(v_set(3e-39f), v_abs(x), v_div(v_set(1.0f), x), v_zero()); }
 EQ_INLINE vf v_clamp(vf x, float low, float high) { return v_min(v_max(x, v_set(low)), v_set(high)); }
 /* The nearest half; too large ones stay finite. */
 EQ_INLINE vf v_to_half(vf x) {
@@ -35,7 +37,7 @@ static void load_weights(const float *const *blocks, int count, int n, vf *out) 
     vf sum = v_zero();
     for (int i = 0; i < n; i++) sum = v_add(sum, out[i]);
     vf factor = v_div(v_set((float)n), sum), least = v_set(EQ_TINY);
-    for (int i = 0; i < n; i++) out[i] = v_below(sum, least, v_set(1.0f), v_max(v_mul(out[i], factor), v_set(1e-6f)));
+    for (int i = 0; i < n; i++) out[i] = v_below(sum, least, v_set(1.0f), v_max(v_mul(out[i], factor), v_set(EQ_NOTHING)));
 }
 
 /* The weight of the largest magnitude, with its sign; the first of equals. */
@@ -43,6 +45,33 @@ EQ_INLINE vf v_largest(const vf *x, int n) {
     vf top = v_zero();
     for (int i = 0; i < n; i++) top = v_below(v_abs(top), v_abs(x[i]), x[i], top);
     return top;
+}
+
+/* The same among those that have importance, of which ranges are made; of all where those are zero. */
+EQ_INLINE vf v_largest_of(const vf *x, const vf *w, int n) {
+    vf top = v_zero(), counts = v_set(EQ_COUNTS);
+    for (int i = 0; i < n; i++) top = v_below(v_abs(top), v_below(counts, w[i], v_abs(x[i]), v_zero()), x[i], top);
+    return v_below(v_zero(), v_abs(top), top, v_largest(x, n));
+}
+
+/* The largest of importances. */
+EQ_INLINE vf v_most(const vf *w, int n) {
+    vf most = w[0];
+    for (int i = 1; i < n; i++) most = v_max(most, w[i]);
+    return most;
+}
+
+/* The least and the largest of weights that have importance; of all where none has importance. */
+EQ_INLINE void v_ends_of(const vf *x, const vf *w, int n, vf *low, vf *high) {
+    vf none = v_set(INFINITY), counts = v_set(EQ_COUNTS), all_low = x[0], all_high = x[0];
+    *low = none, *high = v_sub(v_zero(), none);
+    for (int i = 0; i < n; i++) {
+        all_low = v_min(all_low, x[i]), all_high = v_max(all_high, x[i]);
+        *low = v_min(*low, v_below(counts, w[i], x[i], none));
+        *high = v_max(*high, v_below(counts, w[i], x[i], v_sub(v_zero(), none)));
+    }
+    *high = v_below(*low, none, *high, all_high);
+    *low = v_below(*low, none, *low, all_low);
 }
 
 /* Whole numbers of n vectors as bytes of each block, `offset` added. */

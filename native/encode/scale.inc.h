@@ -72,7 +72,7 @@ EQ_INLINE void keep_better(int levels, const vf *x, const vf *w, int n, vf d, sc
  * on, `step` apart; of either sign if both. Where several are exact, the first is taken: `end`. */
 EQ_INLINE scale_fit scan_scales(int levels, const vf *x, const vf *w, int n, float end, float first, float step, int steps, int both,
                                 int halves) {
-    vf unit = v_inverse(v_largest(x, n));
+    vf unit = v_inverse(v_largest_of(x, w, n));
     scale_fit best = {v_zero(), v_set(INFINITY), noise_of(x, w, n)};
     for (int k = 0; k < (both ? 2 * steps + 2 : steps + 1); k++) {
         int place = both ? k / 2 : k;

@@ -18,6 +18,13 @@ def importance(n: int) -> np.ndarray:
     return np.exp(np.random.default_rng(5).standard_normal(n) * 1.2).astype(np.float32)
 
 
+def gaps(n: int) -> np.ndarray:
+    """The same, with columns and a run of columns that no input reaches."""
+    w = importance(n)
+    w[::7], w[70:110] = 0, 0
+    return w
+
+
 def gauss() -> np.ndarray:
     return (np.random.default_rng(1).standard_normal((24, COLUMNS)) * 0.02).astype(np.float32)
 

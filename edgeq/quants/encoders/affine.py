@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeq.quants.encoders.lanes import F32, INF, TINY, below, inverse, nearest_int, to_half, total
+from edgeq.quants.encoders.lanes import F32, INF, TINY, below, ends_of, inverse, nearest_int, to_half, total
 
 _UP, _STEP = np.float32(1), np.float32(0.00075)
 
@@ -41,10 +41,6 @@ def levels(x: F32, top: float, s: F32, o: F32) -> F32:
     return nearest_int((x - o) * inverse(s), 0, top)
 
 
-def ends(x: F32) -> tuple[F32, F32]:
-    return np.minimum.reduce(x, axis=0), np.maximum.reduce(x, axis=0)
-
-
 def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     """The pair that explains most among those fitted to grids a little larger, smaller and shifted than the range of x.
 
@@ -52,7 +48,7 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     explain the same but for those are told apart by what they leave. Without an anchor pairs are for halves, and
     compared as those.
     """
-    low, high = ends(x)
+    low, high = ends_of(x, w)
     low = np.minimum(low, np.float32(0)) if anchored else low
     y = x - low
     margin = np.float32(3e-6) * total(w * y * y)
@@ -94,7 +90,7 @@ def polish(x: F32, w: F32, top: float, s: F32, o: F32) -> tuple[F32, F32]:
         best_s, best_o = below(e, error, s, best_s), below(e, error, o, best_o)
         error = np.minimum(e, error)
 
-    low, high = ends(x)
+    low, high = ends_of(x, w)
     part = np.float32(1) / np.float32(top)
     keep((high - low) * part, low)
     keep(high * part, np.zeros_like(low))

@@ -9,13 +9,13 @@ import numpy as np
 
 from edgeq.quants.bits import e8m0_half, ue4m3_half
 from edgeq.quants.encoders import scale
-from edgeq.quants.encoders.lanes import F32, INF, U8, below, codes, inverse, largest
+from edgeq.quants.encoders.lanes import F32, INF, U8, below, codes, inverse, largest_of
 from edgeq.quants.encoders.legacy import nibbles
 
 
 def _choose(scales: F32, low: int, reach: int, x: F32, w: F32) -> tuple[U8, U8]:
     """Scale codes [N, 1] (the first of `scales` is code `low`) and E2M1 codes [N, n]."""
-    need = np.abs(largest(x)) * (np.float32(1) / np.float32(12))
+    need = np.abs(largest_of(x, w)) * (np.float32(1) / np.float32(12))
     start = np.minimum(np.searchsorted(scales, need), len(scales) - 1)
     best, chosen = np.full_like(need, INF), start
     for k in range(2 * reach + 1):

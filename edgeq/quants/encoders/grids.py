@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.quants.encoders.lanes import F32, INF, U8, below, codes, halves, inverse, largest, to_half, total
+from edgeq.quants.encoders.lanes import F32, INF, U8, below, codes, halves, inverse, largest_of, to_half, total
 from edgeq.quants.encoders.legacy import bits
 from edgeq.quants.encoders.scale import fitted
 from edgeq.quants.iquants import grid
@@ -130,7 +130,7 @@ class Search:
         """The best scale of each group alone, and how steeply its error grows beside it: [groups, N]."""
         s, steep = np.zeros_like(self.xs[:, 0]), np.zeros_like(self.xs[:, 0])
         for g, (x, w) in enumerate(zip(self.xs, self.ws)):
-            top, least = np.abs(largest(x)), np.full_like(x[0], INF)
+            top, least = np.abs(largest_of(x, w)), np.full_like(x[0], INF)
             for place in self.f.places:
                 scale = top / np.float32(place)
                 e = self.choose(x, w, scale)[0]
@@ -143,7 +143,7 @@ class Search:
     def run(self) -> tuple[F32, F32]:
         """u [N] and m [groups, N]."""
         s, steep = self._alone()
-        top = np.maximum.reduce(s, axis=0)
+        top = largest_of(s, self.ws.max(axis=1))
         u, least = np.zeros_like(top), np.full_like(top, INF)
         for k in range(64):
             unit = self._unit(top / np.float32(self.f.most * (1 - k / 128)))

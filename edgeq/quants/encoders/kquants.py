@@ -20,14 +20,14 @@ from edgeq.quants.encoders.lanes import (
     codes,
     halves,
     inverse,
-    largest,
+    largest_of,
     nearest_int,
     to_half,
     total,
 )  # fmt: skip  # isort: skip
 from edgeq.quants.encoders.legacy import bits, iq4_code, nibbles
 
-_ROUNDS, _MIXED_PLACES, _SCALED_PLACES = 3, 4, 6
+_ROUNDS, _MIXED_PLACES = 3, 3
 
 
 def fit_constant(x: F32, w: F32, most: int, levels: Sequence[float]) -> tuple[F32, F32, F32]:
@@ -35,9 +35,8 @@ def fit_constant(x: F32, w: F32, most: int, levels: Sequence[float]) -> tuple[F3
 
     Elsewhere the error is infinite.
     """
-    low, high = affine.ends(x)
     weight = total(w)
-    best_d, best_sc, best = np.zeros_like(low), np.zeros_like(low), np.full_like(low, INF)
+    best_d, best_sc, best = np.zeros_like(weight), np.zeros_like(weight), np.full_like(weight, INF)
     for level in map(np.float32, levels):
         for sc in map(np.float32, range(most, most // 2, -1)):
             d = to_half(x[0] / (sc * level))
@@ -45,7 +44,28 @@ def fit_constant(x: F32, w: F32, most: int, levels: Sequence[float]) -> tuple[F3
             e = weight * r * r
             best_d, best_sc = below(e, best, d, best_d), below(e, best, sc, best_sc)
             best = np.minimum(e, best)
-    return best_d, best_sc, below(low, high, INF, best)
+    return best_d, best_sc, np.where((x == x[0]).all(axis=0), best, INF)
+
+
+def unit_at(s: F32, of: F32, end: float) -> F32:
+    """The fp16 [N] that puts at `end` the largest of scales [blocks, N] whose importance `of` is not zero."""
+    return to_half(largest_of(s, of) / np.float32(end))
+
+
+def best_unit(s: F32, steep: F32, of: F32, end: float, low: float, high: float) -> F32:
+    """The fp16 with which the scales round best to integers times it, from low to high.
+
+    Near its own best scale a block's error grows with the square of the distance, times `steep`. The largest scale
+    lies at `end`, or at one of 63 places from there half the way to zero.
+    """
+    best, least = np.zeros_like(s[0]), np.full_like(s[0], INF)
+    for k in range(64):
+        d = unit_at(s, of, end * (1 - k / 128))
+        r = s - d * nearest_int(s * inverse(d), low, high)
+        cost = total(steep * r * r)
+        best = below(cost, least, d, best)
+        least = np.minimum(cost, least)
+    return best
 
 
 class Scaled:
@@ -88,13 +108,12 @@ class Scaled:
     def search(self, end: float, first: float, step: float, steps: int, same: Sequence[float]) -> None:
         parts = zip(self.x, self.w)
         s = np.stack([scale.scan_scales(self.nearest, *p, end, first, step, steps, True, False).d for p in parts])
-        for k in range(_SCALED_PLACES):
-            near = np.float32(k // 2 * -self.low) / np.float32(16)
-            place = np.float32(self.high + 1) - near if k % 2 else np.float32(self.low) + near
-            d = to_half(largest(s) / place)
-            sc = nearest_int(s * inverse(d), self.low, self.high)
-            sc, error, _ = self.round(d, sc, 1)
-            self.keep(d, sc, error)
+        steep = np.stack([scale.sums_at(self.nearest, x, w, inverse(sb))[1] for x, w, sb in zip(self.x, self.w, s)])
+        of = self.w.max(axis=1)
+        for at_end in (self.low, self.high + 1):
+            for d in (unit_at(s, of, at_end), best_unit(s, steep, of, at_end, self.low, self.high)):
+                sc, error, _ = self.round(d, nearest_int(s * inverse(d), self.low, self.high), 1)
+                self.keep(d, sc, error)
         sc = self.sc
         d = self.round(self.d, sc, 0)[2]
         for _ in range(_ROUNDS):
@@ -163,9 +182,16 @@ class Mixed:
     def search(self) -> None:
         fits = [affine.scan(x, w, self.top, True) for x, w in zip(self.x, self.w)]
         s, o = np.stack([f[0] for f in fits]), np.stack([f[1] for f in fits])
-        for k in range(_MIXED_PLACES):
-            d = to_half(largest(s) / np.float32(self.most - k * (3 if self.most > 15 else 1)))
-            dmin = to_half(largest(o) / np.float32(-self.most))
+        sums = [affine.Sums(x, w) for x, w in zip(self.x, self.w)]
+        for t, *pair in zip(sums, s, o):
+            t.misfit(self.top, *pair)
+        steep, weight = np.stack([t.qq for t in sums]), np.stack([t.w for t in sums])
+        of, most = self.w.max(axis=1), self.most
+        starts = [
+            (unit_at(s, of, most - k * (3 if most > 15 else 1)), unit_at(o, of, -most)) for k in range(_MIXED_PLACES)
+        ]
+        starts.append((best_unit(s, steep, of, most, 0, most), best_unit(o, weight, of, -most, -most, 0)))
+        for d, dmin in starts:
             sc = nearest_int(s * inverse(d), 0, self.most)
             m = nearest_int((np.float32(0) - o) * inverse(dmin), 0, self.most)
             sc, m, error, _, _ = self.round(d, dmin, sc, m)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 F32 = NDArray[Any]  # float32, uint8: type checkers lose the width in arithmetic
 U8 = NDArray[Any]
 TINY = np.float32(1e-30)  # below this a sum of squares counts as nothing
+NOTHING = np.float32(1e-9)  # of a weight without importance: enough to choose among what is alike otherwise
+COUNTS = np.float32(1.5e-6)  # weights with more than this have importance
 INF = np.float32(np.inf)
 
 
@@ -31,8 +33,8 @@ def below(x: F32, limit: F32 | np.float32, yes: F32 | np.float32, no: F32 | np.f
 
 
 def inverse(x: F32) -> F32:
-    """1 / x, or 0 where x is 0."""
-    return below(np.zeros_like(x), np.abs(x), np.float32(1) / x, np.float32(0))
+    """1 / x, or 0 where that is not finite."""
+    return below(np.full_like(x, 3e-39), np.abs(x), np.float32(1) / x, np.float32(0))
 
 
 def to_half(x: F32) -> F32:
@@ -57,11 +59,23 @@ def largest(x: F32) -> F32:
     return top
 
 
+def largest_of(x: F32, w: F32) -> F32:
+    """The same among those that have importance, of which ranges are made; of all where those are zero."""
+    top = largest(np.where(w > COUNTS, x, np.float32(0)))
+    return np.where(top == 0, largest(x), top)
+
+
+def ends_of(x: F32, w: F32) -> tuple[F32, F32]:
+    """The least and the largest of weights that have importance; of all where none has importance."""
+    counts = (w > COUNTS) | ~(w > COUNTS).any(axis=0)
+    return np.where(counts, x, INF).min(axis=0), np.where(counts, x, -INF).max(axis=0)
+
+
 def normalized(w: F32) -> F32:
     """Importances [n, N] with mean 1 in every block, and not quite without any; 1 where a block has none."""
     with np.errstate(all="ignore"):
         sums = total(w)
-        return below(sums, TINY, np.float32(1), np.maximum(w * (np.float32(len(w)) / sums), np.float32(1e-6)))
+        return below(sums, TINY, np.float32(1), np.maximum(w * (np.float32(len(w)) / sums), NOTHING))
 
 
 def codes(q: F32, offset: int = 0) -> U8:

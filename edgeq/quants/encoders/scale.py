@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeq.quants.encoders.lanes import F32, INF, TINY, below, inverse, largest, nearest_int, to_half, total
+from edgeq.quants.encoders.lanes import F32, INF, TINY, below, inverse, largest_of, nearest_int, to_half, total
 from edgeq.quants.iquants import IQ4_LEVELS
 
 Nearest = Callable[[F32], F32]
@@ -72,7 +72,7 @@ def scan_scales(
     nearest: Nearest, x: F32, w: F32, end: float, first: float, step: float, steps: int, both: bool, half: bool
 ) -> Best:
     """The best of the scales that put the largest weight at `end` or one of `steps` places, of either sign if both."""
-    unit = inverse(largest(x))
+    unit = inverse(largest_of(x, w))
     best = Best(nearest, x, w)
     for k in range(steps + 1):
         place = np.float32(first) + np.float32(step) * np.float32(k - 1) if k else np.float32(end)
