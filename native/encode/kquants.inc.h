@@ -22,9 +22,12 @@ EQ_INLINE constant_fit fit_constant(const vf *x, const vf *w, float most, const 
     return best;
 }
 
-/* The half with which the scales s of the blocks round best to integers times it, from low to high. Near its own best scale a
- * block's error grows with the square of the distance, times `steep`. The largest scale of those whose importance `of` is not
- * zero lies at `end`, or at one of 63 places from there half the way to zero. */
+/* The half that puts at `end` the largest of the scales s of blocks; of those whose importance `of` is not zero. */
+static vf unit_at(const vf *s, const vf *of, int blocks, float end) { return v_to_half(v_div(v_largest_of(s, of, blocks), v_set(end))); }
+
+/* The half with which all of them round best to integers times it, from low to high: near its own best scale a block's error
+ * grows with the square of the distance, times `steep`. The largest lies at `end`, or at one of 63 places from there half the
+ * way to zero. */
 static vf best_unit(const vf *s, const vf *steep, const vf *of, int blocks, float end, float low, float high) {
     vf largest = v_largest_of(s, of, blocks), least = v_set(INFINITY), best = v_zero();
     for (int k = 0; k < 64; k++) {
@@ -38,9 +41,6 @@ static vf best_unit(const vf *s, const vf *steep, const vf *of, int blocks, floa
     }
     return best;
 }
-
-/* The same where the largest lies at `end`. */
-static vf unit_at(const vf *s, const vf *of, int blocks, float end) { return v_to_half(v_div(v_largest_of(s, of, blocks), v_set(end))); }
 
 /* ---- x ~ d sc q ---- */
 

@@ -53,9 +53,9 @@ def unit_at(s: F32, of: F32, end: float) -> F32:
 
 
 def best_unit(s: F32, steep: F32, of: F32, end: float, low: float, high: float) -> F32:
-    """The fp16 with which the scales round best to integers times it, from low to high.
+    """The fp16 [N] with which all of them round best to integers times it, from low to high.
 
-    Near its own best scale a block's error grows with the square of the distance, times `steep`. The largest scale
+    Near its own best scale a block's error grows with the square of the distance, times `steep`. The largest
     lies at `end`, or at one of 63 places from there half the way to zero.
     """
     best, least = np.zeros_like(s[0]), np.full_like(s[0], INF)
