@@ -5,6 +5,7 @@
 #define EQ_TINY 1e-30f    /* below this a sum of squares counts as nothing */
 #define EQ_NOTHING 1e-9f  /* of a weight without importance: enough to choose among what is alike otherwise */
 #define EQ_COUNTS 1.5e-6f /* weights with more than this have importance */
+#define EQ_WIDE 4.0f      /* a range that takes in the others is no wider than this many times theirs */
 
 EQ_INLINE vf v_abs(vf x) { return v_max(x, v_sub(v_zero(), x)); }
 /* 1 / x, or 0 where that is not finite */
@@ -47,11 +48,12 @@ EQ_INLINE vf v_largest(const vf *x, int n) {
     return top;
 }
 
-/* The same among those that have importance, of which ranges are made; of all where those are zero. */
+/* The same, but where it is more than EQ_WIDE times the largest of those that have importance: then that one. */
 EQ_INLINE vf v_largest_of(const vf *x, const vf *w, int n) {
-    vf top = v_zero(), counts = v_set(EQ_COUNTS);
+    vf all = v_largest(x, n), top = v_zero(), counts = v_set(EQ_COUNTS);
     for (int i = 0; i < n; i++) top = v_below(v_abs(top), v_below(counts, w[i], v_abs(x[i]), v_zero()), x[i], top);
-    return v_below(v_zero(), v_abs(top), top, v_largest(x, n));
+    vf some = v_below(v_zero(), v_abs(top), top, all);
+    return v_below(v_mul(v_abs(some), v_set(EQ_WIDE)), v_abs(all), some, all);
 }
 
 /* The largest of importances. */
@@ -61,17 +63,19 @@ EQ_INLINE vf v_most(const vf *w, int n) {
     return most;
 }
 
-/* The least and the largest of weights that have importance; of all where none has importance. */
+/* The least and the largest; where they are more than EQ_WIDE times as far apart as those that have importance, theirs. */
 EQ_INLINE void v_ends_of(const vf *x, const vf *w, int n, vf *low, vf *high) {
-    vf none = v_set(INFINITY), counts = v_set(EQ_COUNTS), all_low = x[0], all_high = x[0];
-    *low = none, *high = v_sub(v_zero(), none);
+    vf none = v_set(INFINITY), counts = v_set(EQ_COUNTS), some_low = none, some_high = v_sub(v_zero(), none);
+    *low = *high = x[0];
     for (int i = 0; i < n; i++) {
-        all_low = v_min(all_low, x[i]), all_high = v_max(all_high, x[i]);
-        *low = v_min(*low, v_below(counts, w[i], x[i], none));
-        *high = v_max(*high, v_below(counts, w[i], x[i], v_sub(v_zero(), none)));
+        *low = v_min(*low, x[i]), *high = v_max(*high, x[i]);
+        some_low = v_min(some_low, v_below(counts, w[i], x[i], none));
+        some_high = v_max(some_high, v_below(counts, w[i], x[i], v_sub(v_zero(), none)));
     }
-    *high = v_below(*low, none, *high, all_high);
-    *low = v_below(*low, none, *low, all_low);
+    vf narrow = v_mul(v_sub(some_high, some_low), v_set(EQ_WIDE)); /* below zero where none has importance */
+    vf wide = v_below(narrow, v_zero(), v_zero(), v_below(narrow, v_sub(*high, *low), v_set(1.0f), v_zero()));
+    *low = v_below(v_zero(), wide, some_low, *low);
+    *high = v_below(v_zero(), wide, some_high, *high);
 }
 
 /* Whole numbers of n vectors as bytes of each block, `offset` added. */

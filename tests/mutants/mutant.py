@@ -16,8 +16,8 @@ END = "<end>"  # as the place of a mutant: its text is added at the end of the f
 class Mutant:
     """`old`, found once in `place` (a function, or "" for the whole file), becomes `new`; `breaks` says what that does.
 
-    tests: arguments of pytest, one string per run, that are asked first. units: C files to compile for them; None:
-    all that include the file. needs: what this machine must have, a program or a variant of the kernels."""
+    tests: arguments of pytest, one string per run, that are asked first. units: C files to compile for them besides its
+    own; None: all that include the file. needs: what this machine must have, a program or a variant of the kernels."""
 
     group: str
     file: str

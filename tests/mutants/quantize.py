@@ -16,13 +16,14 @@ def native(file: str, tests: tuple[str, ...] = TWIN) -> In:
 
 ENCODERS: list[Mutant] = [
     *native("lanes.inc.h", ZEROS)(
-        ("load_columns", "l < count ? l : count - 1", "l < count ? l : 0", "lanes without a block"),
+        ("load_columns", "l < count ? l : count - 1", "l < count - 1 ? l : 0", "the last block"),
         ("load_weights", "v_set(EQ_NOTHING)", "v_set(0.0f)", "columns without importance"),
         ("v_largest", "v_below(v_abs(top), v_abs(x[i]), x[i], top)", "v_max(top, v_abs(x[i]))", "sign of the largest"),
         ("v_largest_of", "v_below(counts, w[i], v_abs(x[i]), v_zero())", "v_abs(x[i])", "outliers without importance"),
-        ("v_largest_of", "v_below(v_zero(), v_abs(top), top, v_largest(x, n))", "top", "zeros that alone count"),
+        ("v_largest_of", "v_below(v_zero(), v_abs(top), top, all)", "top", "zeros that alone count"),
+        ("v_largest_of", "v_mul(v_abs(some), v_set(EQ_WIDE))", "v_abs(some)", "ranges of what counts alone"),
         ("v_ends_of", "v_below(counts, w[i], x[i], none)", "x[i]", "low outliers without importance"),
-        ("v_ends_of", "*high = v_below(*low, none, *high, all_high);", "", "no importance in a part of a block"),
+        ("v_ends_of", "v_below(narrow, v_zero(), v_zero(), v_below(", "(v_below(", "a part of a block without any"),
     ),
     *native("scale.inc.h")(
         ("scan_scales", "both && k % 2 == 0 ? -to : to", "to", "scales of one sign alone"),

@@ -95,7 +95,7 @@ class Tree:
         objects = []
         for unit in sorted(self.objects.glob("*.o")):
             source = unit.name[:-2].replace("__", "/")
-            if (source in units if units is not None else mutant.file in self._reads(unit)):
+            if source in (mutant.file, *units) if units is not None else mutant.file in self._reads(unit):
                 made = self.extra / unit.name
                 own = [*flags, "-fvisibility=default"] if exported(ROOT / source) else flags
                 self._tool([str(part) for part in tool.compile(source, made, own, None)])

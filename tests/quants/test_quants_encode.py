@@ -153,14 +153,23 @@ def test_q1_0_of_constants_is_the_nearest_half_though_sums_of_floats_err():
     assert (quants.dequantize(data, "Q1_0") == x.astype(np.float16)).all()
 
 
-def test_columns_without_importance_cost_nothing_but_are_not_forgotten():
+@pytest.mark.parametrize("name", [name for name in FORMATS if not name.startswith(("IQ1", "IQ2", "IQ3"))])
+def test_columns_without_importance_cost_nothing_but_are_not_forgotten(name):
+    """Later texts may need what calibration missed. (Codebooks of eight weights have no room for both.)"""
     x, w = gauss(), importance(512)
     w[::2] = 0
-    data = quants.quantize(x, "Q4_K", w)
-    error = (x - quants.dequantize(data, "Q4_K")) ** 2
+    error = (x - quants.dequantize(quants.quantize(x, name, w), name)) ** 2
+    plain = (x - quants.dequantize(quants.quantize(x, name), name)) ** 2
+    assert error[:, 1::2].sum() < 1.05 * plain[:, 1::2].sum()
+    assert error[:, ::2].sum() < 10 * plain[:, ::2].sum()
+
+
+def test_columns_with_importance_gain_from_those_without():
+    x, w = gauss(), importance(512)
+    w[::2] = 0
+    error = (x - quants.dequantize(quants.quantize(x, "Q4_K", w), "Q4_K")) ** 2
     plain = (x - quants.dequantize(quants.quantize(x, "Q4_K"), "Q4_K")) ** 2
     assert error[:, 1::2].sum() < 0.95 * plain[:, 1::2].sum()
-    assert error[:, ::2].sum() < 0.1 * (x[:, ::2] ** 2).sum()
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -16,6 +16,7 @@ U8 = NDArray[Any]
 TINY = np.float32(1e-30)  # below this a sum of squares counts as nothing
 NOTHING = np.float32(1e-9)  # of a weight without importance: enough to choose among what is alike otherwise
 COUNTS = np.float32(1.5e-6)  # weights with more than this have importance
+WIDE = np.float32(4)  # a range that takes in the others is no wider than this many times theirs
 INF = np.float32(np.inf)
 
 
@@ -60,15 +61,18 @@ def largest(x: F32) -> F32:
 
 
 def largest_of(x: F32, w: F32) -> F32:
-    """The same among those that have importance, of which ranges are made; of all where those are zero."""
-    top = largest(np.where(w > COUNTS, x, np.float32(0)))
-    return np.where(top == 0, largest(x), top)
+    """The same, but where it is more than WIDE times the largest of those that have importance: then that one."""
+    whole, some = largest(x), largest(np.where(w > COUNTS, x, np.float32(0)))
+    some = np.where(some == 0, whole, some)
+    return np.where(np.abs(some) * WIDE < np.abs(whole), some, whole)
 
 
 def ends_of(x: F32, w: F32) -> tuple[F32, F32]:
-    """The least and the largest of weights that have importance; of all where none has importance."""
-    counts = (w > COUNTS) | ~(w > COUNTS).any(axis=0)
-    return np.where(counts, x, INF).min(axis=0), np.where(counts, x, -INF).max(axis=0)
+    """The least and the largest; where they are more than WIDE times as far apart as those with importance, theirs."""
+    low, high, counts = x.min(axis=0), x.max(axis=0), w > COUNTS
+    some_low, some_high = np.where(counts, x, INF).min(axis=0), np.where(counts, x, -INF).max(axis=0)
+    wide = counts.any(axis=0) & ((some_high - some_low) * WIDE < high - low)
+    return np.where(wide, some_low, low), np.where(wide, some_high, high)
 
 
 def normalized(w: F32) -> F32:
