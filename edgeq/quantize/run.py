@@ -115,7 +115,7 @@ def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, .
         first = g.tensors[again[0]]
         raise UsageError(
             f"tensor {shown(first.name)}: is {first.format.name} already, and {len(again) - 1} others are quantized "
-            "too; to quantize again adds a second loss: start from a float file, or allow it"
+            "too; to quantize again adds a second loss: start from a float file, or use --allow-requantize"
         )
     return again
 
