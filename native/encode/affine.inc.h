@@ -4,17 +4,21 @@ typedef struct { vf w, x, q, qq, xq; } affine_sums; /* sums of w, w x, w q, w q^
 
 EQ_INLINE vf affine_level(vf x, vf inverse, vf o, float top) { return v_clamp(v_round(v_mul(v_sub(x, o), inverse)), 0, top); }
 
+EQ_INLINE void add_level(vf x, vf w, vf q, affine_sums *sums) {
+    vf wq = v_mul(w, q);
+    sums->q = v_add(sums->q, wq);
+    sums->qq = v_add(sums->qq, v_mul(wq, q));
+    sums->xq = v_add(sums->xq, v_mul(wq, x));
+}
+
 /* The error with scale s and offset o, and the sums over q. */
 EQ_INLINE vf affine_misfit(const vf *x, const vf *w, int n, float top, vf s, vf o, affine_sums *sums) {
     vf inverse = v_inverse(s), error = v_zero();
     sums->q = sums->qq = sums->xq = v_zero();
     for (int i = 0; i < n; i++) {
-        vf q = affine_level(x[i], inverse, o, top), wq = v_mul(w[i], q);
-        vf r = v_sub(v_sub(x[i], o), v_mul(s, q));
+        vf q = affine_level(x[i], inverse, o, top), r = v_sub(v_sub(x[i], o), v_mul(s, q));
         error = v_add(error, v_mul(v_mul(w[i], r), r));
-        sums->q = v_add(sums->q, wq);
-        sums->qq = v_add(sums->qq, v_mul(wq, q));
-        sums->xq = v_add(sums->xq, v_mul(wq, x[i]));
+        add_level(x[i], w[i], q, sums);
     }
     return error;
 }
@@ -42,18 +46,29 @@ EQ_INLINE vf affine_fit(const affine_sums *t, vf *s, vf *o) {
     return v_div(v_mul(*s, cross), t->w);
 }
 
+/* y: the weights less their mean, which is returned. Sums of these lose no digits where one counts a million times the others. */
+EQ_INLINE vf affine_center(const vf *x, const vf *w, int n, vf *y) {
+    affine_sums t;
+    for (int i = 0; i < n; i++) y[i] = v_sub(x[i], x[0]);
+    add_plain_sums(y, w, n, &t);
+    vf mean = v_add(x[0], v_div(t.x, t.w));
+    for (int i = 0; i < n; i++) y[i] = v_sub(x[i], mean);
+    return mean;
+}
+
 /* The pair that explains most among those fitted to grids whose steps and start differ a little from those of the weights'
- * range. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave.
+ * range. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave,
+ * and the first is taken of those that leave nothing but such errors.
  * anchored: the range takes in zero, and the offset is not above it. Else pairs are for halves, and compared as those. */
 static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored, vf *scale, vf *offset) {
-    vf y[32], low, high, power = v_zero(), best = v_set(-INFINITY);
+    vf y[32], low, high, mean = affine_center(x, w, n, y), power = v_zero(), best = v_set(-INFINITY);
     v_ends_of(x, w, n, &low, &high);
     if (anchored) low = v_min(low, v_zero());
     for (int i = 0; i < n; i++) {
-        y[i] = v_sub(x[i], low);
-        power = v_add(power, v_mul(v_mul(w[i], y[i]), y[i]));
+        vf above = v_sub(x[i], low);
+        power = v_add(power, v_mul(v_mul(w[i], above), above));
     }
-    vf unit = v_inverse(v_sub(high, low)), margin = v_mul(v_set(3e-6f), power);
+    vf unit = v_inverse(v_sub(high, low)), margin = v_mul(v_set(3e-6f), power), least = noise_of(x, w, n);
     affine_sums t;
     add_plain_sums(y, w, n, &t);
     *scale = v_zero(), *offset = low;
@@ -64,25 +79,27 @@ static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored
             steps += top < 4 ? -0.75f + 0.2f * (float)row : -1.0f + 0.5f * (float)row;
             start = (top < 4 ? 0.15f : 0.3f) * (float)(1 - column);
         }
-        vf inverse = v_mul(unit, v_set(steps)), s, o;
+        /* q and x are counted from the mean and its level, `middle` */
+        vf inverse = v_mul(unit, v_set(steps)), place = v_add(v_mul(v_sub(mean, low), inverse), v_set(start)), s, o;
+        vf middle = v_clamp(v_round(place), 0, top), first = v_sub(v_zero(), middle), last = v_sub(v_set(top), middle);
+        place = v_sub(place, middle);
         t.q = t.qq = t.xq = v_zero();
-        for (int i = 0; i < n; i++) {
-            vf q = v_clamp(v_round(v_add(v_mul(y[i], inverse), v_set(start))), 0, top), wq = v_mul(w[i], q);
-            t.q = v_add(t.q, wq);
-            t.qq = v_add(t.qq, v_mul(wq, q));
-            t.xq = v_add(t.xq, v_mul(wq, y[i]));
-        }
+        for (int i = 0; i < n; i++)
+            add_level(y[i], w[i], v_min(v_max(v_round(v_add(v_mul(y[i], inverse), place)), first), last), &t);
         vf explained = affine_fit(&t, &s, &o);
-        o = v_add(o, low);
+        o = v_sub(v_add(o, mean), v_mul(s, middle));
         if (anchored) { /* above zero: a line through it */
-            vf xq = v_add(t.xq, v_mul(low, t.q)), through = v_below(v_set(EQ_TINY), t.qq, v_div(xq, t.qq), v_zero());
+            vf q = v_add(t.q, v_mul(middle, t.w)), qq = v_add(t.qq, v_mul(middle, v_add(t.q, q)));
+            vf xq = v_add(v_add(t.xq, v_mul(middle, t.x)), v_mul(mean, q));
+            vf through = v_below(v_set(EQ_TINY), qq, v_div(xq, qq), v_zero());
             s = v_below(v_zero(), o, through, s);
             o = v_min(o, v_zero());
         }
         vf more = v_sub(explained, best), one = v_set(1.0f), taken = v_below(margin, more, one, v_zero());
         vf alike = v_below(margin, v_abs(more), v_zero(), v_below(more, v_set(INFINITY), one, v_zero()));
         if (v_top(alike) > 0.0f) {
-            vf left = affine_left(x, w, n, top, s, o, anchored), before = affine_left(x, w, n, top, *scale, *offset, anchored);
+            vf left = v_max(affine_left(x, w, n, top, s, o, anchored), least);
+            vf before = v_max(affine_left(x, w, n, top, *scale, *offset, anchored), least);
             taken = v_below(v_zero(), alike, v_below(left, before, one, v_zero()), taken);
         }
         *scale = v_below(v_zero(), taken, s, *scale);
@@ -114,13 +131,17 @@ static affine_pair polish_affine(const vf *x, const vf *w, int n, float top, vf 
     keep_better_pair(x, w, n, top, v_mul(high, part), v_zero(), &best);
     keep_better_pair(x, w, n, top, v_mul(low, part), v_zero(), &best);
     keep_better_pair(x, w, n, top, v_mul(v_sub(low, v_to_half(low)), part), low, &best); /* all alike: what a half leaves */
-    add_plain_sums(x, w, n, &t);
+    vf y[32], mean = affine_center(x, w, n, y);
+    add_plain_sums(y, w, n, &t);
     for (int k = 0; k < 3; k++) {
-        (void)affine_misfit(x, w, n, top, best.s, best.o, &t);
+        vf inverse = v_inverse(best.s), middle = affine_level(mean, inverse, best.o, top);
+        t.q = t.qq = t.xq = v_zero();
+        for (int i = 0; i < n; i++) add_level(y[i], w[i], v_sub(affine_level(x[i], inverse, best.o, top), middle), &t);
         (void)affine_fit(&t, &s, &o);
-        keep_better_pair(x, w, n, top, s, o, &best);
+        keep_better_pair(x, w, n, top, s, v_sub(v_add(o, mean), v_mul(s, middle)), &best);
     }
-    for (int k = -2; k <= 2; k++) { /* a neighbour of the scale, and the offset that fits it */
+    add_plain_sums(x, w, n, &t);
+    for (int k = -4; k <= 4; k++) { /* a neighbour of the scale, and the offset that fits it */
         vf near = v_to_half(v_mul(best.s, v_set(1.0f + (float)k * 0.00075f)));
         (void)affine_misfit(x, w, n, top, near, best.o, &t);
         keep_better_pair(x, w, n, top, near, v_div(v_sub(t.x, v_mul(near, t.q)), t.w), &best);

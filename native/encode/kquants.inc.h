@@ -2,28 +2,34 @@
  * searched with the halves fixed, the halves fitted with the integers fixed, in turn; what is kept is the best state seen.
  * Layouts: edgeq/quants/kquants.py. */
 
-/* Where all 256 weights are alike, one product of d and two integers stands for all: the two that leave the least. `most`: the
- * largest integer scale; levels: those to try. Elsewhere the error is infinite. */
+/* One product of d and two integers for all 256 weights, which are nearly alike: the two that leave the least. `most`: the
+ * largest integer scale; levels: those to try. */
 typedef struct { vf d, sc, error; } constant_fit;
 
 EQ_INLINE constant_fit fit_constant(const vf *x, const vf *w, float most, const float *levels, int n_levels) {
     constant_fit best = {v_zero(), v_zero(), v_set(INFINITY)};
-    vf low = x[0], high = x[0], weight = v_zero();
-    for (int i = 0; i < 256; i++) low = v_min(low, x[i]), high = v_max(high, x[i]), weight = v_add(weight, w[i]);
+    vf y[256], mean = affine_center(x, w, 256, y), weight = v_zero(), spread = v_zero();
+    for (int i = 0; i < 256; i++) weight = v_add(weight, w[i]), spread = v_add(spread, v_mul(v_mul(w[i], y[i]), y[i]));
     for (int k = 0; k < n_levels; k++)
         for (float sc = most; sc > 0.5f * most; sc -= 1.0f) {
-            vf d = v_to_half(v_div(x[0], v_set(sc * levels[k]))), r = v_sub(x[0], v_mul(v_mul(d, v_set(sc)), v_set(levels[k])));
-            vf e = v_mul(v_mul(weight, r), r);
+            vf d = v_to_half(v_div(mean, v_set(sc * levels[k]))), r = v_sub(mean, v_mul(v_mul(d, v_set(sc)), v_set(levels[k])));
+            vf e = v_add(v_mul(v_mul(weight, r), r), spread);
             best.d = v_below(e, best.error, d, best.d);
             best.sc = v_below(e, best.error, v_set(sc), best.sc);
             best.error = v_min(e, best.error);
         }
-    best.error = v_below(low, high, v_set(INFINITY), best.error);
     return best;
 }
 
+/* The half nearest to d; the smallest one in place of zero. */
+EQ_INLINE vf unit_half(vf d) {
+    vf h = v_to_half(d), least = v_set(0x1p-24f);
+    vf up = v_below(v_zero(), d, least, v_below(d, v_zero(), v_sub(v_zero(), least), v_zero()));
+    return v_below(v_zero(), v_abs(h), h, up);
+}
+
 /* The half that puts at `end` the largest of the scales s of blocks; of those whose importance `of` is not zero. */
-static vf unit_at(const vf *s, const vf *of, int blocks, float end) { return v_to_half(v_div(v_largest_of(s, of, blocks), v_set(end))); }
+static vf unit_at(const vf *s, const vf *of, int blocks, float end) { return unit_half(v_div(v_largest_of(s, of, blocks), v_set(end))); }
 
 /* The half with which all of them round best to integers times it, from low to high: near its own best scale a block's error
  * grows with the square of the distance, times `steep`. The largest lies at `end`, or at one of 63 places from there half the
@@ -31,7 +37,7 @@ static vf unit_at(const vf *s, const vf *of, int blocks, float end) { return v_t
 static vf best_unit(const vf *s, const vf *steep, const vf *of, int blocks, float end, float low, float high) {
     vf largest = v_largest_of(s, of, blocks), least = v_set(INFINITY), best = v_zero();
     for (int k = 0; k < 64; k++) {
-        vf d = v_to_half(v_div(largest, v_set(end * (1.0f - (float)k / 128.0f)))), inverse = v_inverse(d), cost = v_zero();
+        vf d = unit_half(v_div(largest, v_set(end * (1.0f - (float)k / 128.0f)))), inverse = v_inverse(d), cost = v_zero();
         for (int b = 0; b < blocks; b++) {
             vf r = v_sub(s[b], v_mul(d, v_clamp(v_round(v_mul(s[b], inverse)), low, high)));
             cost = v_add(cost, v_mul(v_mul(steep[b], r), r));

@@ -33,10 +33,13 @@ ENCODERS: list[Mutant] = [
     *native("affine.inc.h")(
         ("affine_fit", "v_mul(t->x, t->q))", "v_mul(t->x, t->qq))", "normal equations"),
         ("scan_affine", "o = v_min(o, v_zero());", "", "offsets above zero"),
+        ("scan_affine", "s, o, anchored), least)", "s, o, anchored), v_zero())", "noise"),
+        ("affine_center", "v_add(x[0], v_div(t.x, t.w))", "x[0]", "the mean"),
         ("polish_affine", "k < 3; k++", "k < 1; k++", "fits after rounding"),
     ),
     *native("kquants.inc.h")(
-        ("fit_constant", "v_below(low, high, v_set(INFINITY), best.error)", "best.error", "blocks that are not alike"),
+        ("fit_constant", "v_add(v_mul(v_mul(weight, r), r), spread)", "v_mul(v_mul(weight, r), r)", "blocks not alike"),
+        ("unit_half", "v_below(v_zero(), v_abs(h), h, up)", "h", "scales too small for a half"),
         ("mixed_round", "try < 3", "try < 2", "neighbours of mins"),
         ("best_mixed", "side < 2", "side < 1", "offsets at the high end"),
         ("put_scales_mins", "sc[i + 4] >> 4 << 6", "sc[i + 4] >> 4 << 5", "high bits of scales"),

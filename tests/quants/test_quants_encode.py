@@ -153,6 +153,38 @@ def test_q1_0_of_constants_is_the_nearest_half_though_sums_of_floats_err():
     assert (quants.dequantize(data, "Q1_0") == x.astype(np.float16)).all()
 
 
+@pytest.mark.parametrize(("name", "most"), [("Q4_K", 1e-3), ("Q5_K", 1e-3), ("Q2_K", 3e-4), ("Q4_1", 3e-4)])
+def test_two_values_lose_no_more_than_halves_do(name, most):
+    """Parts of a block that many scales fit exactly all take the same one, so that one d serves."""
+    x = (0.02 * np.sign(gauss())).astype(np.float32)
+    assert quants.error_report(x, quants.quantize(x, name), name).relative < most
+
+
+@pytest.mark.parametrize("name", ["Q3_K", "Q6_K"])
+def test_nearly_constant_weights_lose_little_but_their_spread(name):
+    x = 100 + gauss() / 2
+    spread = x.std() / 100
+    assert quants.error_report(x, quants.quantize(x, name), name).relative < spread + 1e-4
+
+
+@pytest.mark.parametrize(("name", "most"), [("Q4_1", 1e6), ("Q5_1", 1e7), ("Q4_K", 1e7), ("Q5_K", 1e7)])
+def test_one_weight_that_counts_a_million_times_the_others_does_not_make_them_alike(name, most):
+    x, w = gauss(), np.ones(512, np.float32)
+    x[:, ::32], x[:, 10::32], w[10::32] = -0.74, 0.02, most
+    others = w == 1
+    error = (x - quants.dequantize(quants.quantize(x, name, w), name))[:, others] ** 2
+    plain = (x - quants.dequantize(quants.quantize(x, name), name))[:, others] ** 2
+    assert error.sum() < 2 * plain.sum()
+
+
+def test_a_scale_too_small_for_a_half_is_the_smallest_one_and_not_zero():
+    x, w = gauss() * np.float32(0.005), np.full(512, 1e-12, np.float32)
+    w[9] = 1
+    x[:, 9] = 4.6e-5
+    data = quants.quantize(x[:, :256], "Q6_K", w[:256])
+    assert quants.dequantize(data, "Q6_K")[:, 9] == pytest.approx(4.6e-5, rel=0.05)
+
+
 @pytest.mark.parametrize("name", [name for name in FORMATS if not name.startswith(("IQ1", "IQ2", "IQ3"))])
 def test_columns_without_importance_cost_nothing_but_are_not_forgotten(name):
     """Later texts may need what calibration missed. (Codebooks of eight weights have no room for both.)"""

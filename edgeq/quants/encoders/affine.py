@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeq.quants.encoders.lanes import F32, INF, TINY, below, ends_of, inverse, nearest_int, to_half, total
+from edgeq.quants.encoders.scale import noise_of
 
 _UP, _STEP = np.float32(1), np.float32(0.00075)
 
@@ -41,17 +42,24 @@ def levels(x: F32, top: float, s: F32, o: F32) -> F32:
     return nearest_int((x - o) * inverse(s), 0, top)
 
 
+def center(x: F32, w: F32) -> tuple[F32, F32]:
+    """The weights less their mean, and it: sums of these lose no digits where one counts a million times the others."""
+    t = Sums(x - x[0], w)
+    mean = x[0] + t.x / t.w
+    return x - mean, mean
+
+
 def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     """The pair that explains most among those fitted to grids a little larger, smaller and shifted than the range of x.
 
     anchored: the range takes in zero, and the offset is not above it. Sums have errors of float arithmetic: pairs that
-    explain the same but for those are told apart by what they leave. Without an anchor pairs are for halves, and
-    compared as those.
+    explain the same but for those are told apart by what they leave, and the first is taken of those that leave nothing
+    but such errors. Without an anchor pairs are for halves, and compared as those.
     """
     low, high = ends_of(x, w)
     low = np.minimum(low, np.float32(0)) if anchored else low
-    y = x - low
-    margin = np.float32(3e-6) * total(w * y * y)
+    y, mean = center(x, w)
+    margin, least = np.float32(3e-6) * total(w * (x - low) * (x - low)), noise_of(x, w)
     unit, t, whole = inverse(high - low), Sums(y, w), Sums(x, w)
     scale, offset, best = np.zeros_like(low), low, np.full_like(low, -INF)
     rounded = np.asarray if anchored else to_half
@@ -62,15 +70,20 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
             first, step, shift = (-0.75, 0.2, 0.15) if top < 4 else (-1.0, 0.5, 0.3)
             steps += np.float32(first) + np.float32(step) * np.float32(row)
             start = np.float32(shift) * np.float32(1 - column)
-        t.take(nearest_int(y * (unit * steps) + start, 0, top))
+        place = (mean - low) * (unit * steps) + start
+        middle = nearest_int(place, 0, top)  # q and x are counted from the mean and its level
+        q = np.rint(y * (unit * steps) + (place - middle))
+        t.take(np.minimum(np.maximum(q, -middle), np.float32(top) - middle))
         s, o, explained = t.fit()
-        o = o + low
+        o = o + mean - s * middle
         if anchored:  # above zero: a line through it
-            through = below(np.full_like(low, TINY), t.qq, (t.xq + low * t.q) / t.qq, np.float32(0))
-            s = below(np.zeros_like(o), o, through, s)
+            q = t.q + middle * t.w
+            qq, xq = t.qq + middle * (t.q + q), t.xq + middle * t.x + mean * q
+            s = below(np.zeros_like(o), o, below(np.full_like(low, TINY), qq, xq / qq, np.float32(0)), s)
             o = np.minimum(o, np.float32(0))
         more = explained - best
-        left, before = (whole.misfit(top, *map(rounded, pair)) for pair in ((s, o), (scale, offset)))
+        pairs = ((s, o), (scale, offset))
+        left, before = (np.maximum(whole.misfit(top, *map(rounded, pair)), least) for pair in pairs)
         taken = np.where(np.abs(more) <= margin, left < before, margin < more)
         scale, offset = np.where(taken, s, scale), np.where(taken, o, offset)
         best = np.where(taken, np.maximum(best, explained), best)
@@ -96,11 +109,14 @@ def polish(x: F32, w: F32, top: float, s: F32, o: F32) -> tuple[F32, F32]:
     keep(high * part, np.zeros_like(low))
     keep(low * part, np.zeros_like(low))
     keep((low - to_half(low)) * part, low)  # all alike: what a half leaves
+    y, mean = center(x, w)
+    near_mean = Sums(y, w)
     for _ in range(3):
-        t.misfit(top, best_s, best_o)
-        s, o, _explained = t.fit()
-        keep(s, o)
-    for k in range(-2, 3):  # a neighbour of the scale, and the offset that fits it
+        middle = levels(mean, top, best_s, best_o)
+        near_mean.take(levels(x, top, best_s, best_o) - middle)
+        s, o, _explained = near_mean.fit()
+        keep(s, o + mean - s * middle)
+    for k in range(-4, 5):  # a neighbour of the scale, and the offset that fits it
         near = to_half(best_s * (_UP + np.float32(k) * _STEP))
         t.misfit(top, near, best_o)
         keep(near, (t.x - near * t.q) / t.w)

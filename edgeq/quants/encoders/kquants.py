@@ -31,25 +31,29 @@ _ROUNDS, _MIXED_PLACES = 3, 3
 
 
 def fit_constant(x: F32, w: F32, most: int, levels: Sequence[float]) -> tuple[F32, F32, F32]:
-    """d, sc and the error where all weights are alike: the product of d and two integers that comes nearest.
-
-    Elsewhere the error is infinite.
-    """
-    weight = total(w)
+    """d, sc and the error of one product of d and two integers for all weights, which are nearly alike."""
+    y, mean = affine.center(x, w)
+    weight, spread = total(w), total(w * y * y)
     best_d, best_sc, best = np.zeros_like(weight), np.zeros_like(weight), np.full_like(weight, INF)
     for level in map(np.float32, levels):
         for sc in map(np.float32, range(most, most // 2, -1)):
-            d = to_half(x[0] / (sc * level))
-            r = x[0] - d * sc * level
-            e = weight * r * r
+            d = to_half(mean / (sc * level))
+            r = mean - d * sc * level
+            e = weight * r * r + spread
             best_d, best_sc = below(e, best, d, best_d), below(e, best, sc, best_sc)
             best = np.minimum(e, best)
-    return best_d, best_sc, np.where((x == x[0]).all(axis=0), best, INF)
+    return best_d, best_sc, best
+
+
+def unit_half(d: F32) -> F32:
+    """The fp16 nearest to d; the smallest one in place of zero."""
+    h = to_half(d)
+    return np.where(h == 0, np.sign(d) * np.float32(2**-24), h)
 
 
 def unit_at(s: F32, of: F32, end: float) -> F32:
     """The fp16 [N] that puts at `end` the largest of scales [blocks, N] whose importance `of` is not zero."""
-    return to_half(largest_of(s, of) / np.float32(end))
+    return unit_half(largest_of(s, of) / np.float32(end))
 
 
 def best_unit(s: F32, steep: F32, of: F32, end: float, low: float, high: float) -> F32:

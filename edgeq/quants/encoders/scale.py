@@ -50,6 +50,11 @@ def fitted(xq: F32, qq: F32) -> F32:
     return below(np.full_like(qq, TINY), qq, xq / qq, np.float32(0))
 
 
+def noise_of(x: F32, w: F32) -> F32:
+    """What counts as an exact fit: errors of float arithmetic."""
+    return total(w * x * x) * np.float32(1e-12)
+
+
 class Best:
     """The best scale so far and its error; errors below `least` are those of float arithmetic."""
 
@@ -57,7 +62,7 @@ class Best:
         self._nearest, self._x, self._w = nearest, x, w
         self.d = np.zeros_like(x[0])
         self.error = np.full_like(x[0], INF)
-        self.least = total(w * x * x) * np.float32(1e-12)
+        self.least = noise_of(x, w)
 
     def keep(self, d: F32) -> None:
         e = np.maximum(misfit(self._nearest, self._x, self._w, d), self.least)
