@@ -17,6 +17,7 @@ from edgeq.convert.metadata import file_type
 from edgeq.errors import FormatError, GGUFError, ModelError, UsageError, shown
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.lora.adapter import EMBEDDING, Pair, stack
+from edgeq.quantize.finite import checked
 from edgeq.quantize.stream import floats
 from edgeq.quants import Format
 from edgeq.quants.encode import can_encode
@@ -60,8 +61,8 @@ def merge(
 
     adapters: as for `edgeq.load`. kind: the format of the weights that change, by default the one that each has; all
     others stay as they are, and those to which the adapters add zeros. Raises UsageError for arguments that make no
-    sense, ModelError for adapters of other models and numbers that are too large, GGUFError for a base that is broken
-    or changes meanwhile, or a full disk."""
+    sense, ModelError for adapters of other models and numbers that are too large, FormatError naming the tensor for
+    copied weights that are not finite, GGUFError for a base that is broken or changes meanwhile, or a full disk."""
     from edgeq.lora import load_all
 
     with gguf.open(base) as file:
@@ -95,7 +96,7 @@ def merge(
                     writer.write(name, _rows(tensor, pairs[name], _scale(file, name), formats[name], threads, sums))
                     found.append(sums.result(name, tensor.format, formats[name]))
                 else:
-                    writer.write(name, tensor.pieces())
+                    writer.write(name, checked(tensor))
                 done += tensor.nbytes
             if file.changed():
                 raise GGUFError(f"{shown(file.path)}: the file was changed while it was read; nothing was written")

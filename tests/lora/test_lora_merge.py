@@ -10,7 +10,7 @@ import pytest
 
 import edgeq
 from edgeq import gguf, quants
-from edgeq.errors import EdgeqError, GGUFError, ModelError, UsageError
+from edgeq.errors import EdgeqError, FormatError, GGUFError, ModelError, UsageError
 from edgeq.lora import Adapter, Pair
 from edgeq.lora import merge as merging
 from edgeq.lora.merge import merge, notes
@@ -97,6 +97,21 @@ def test_weights_to_which_nothing_is_added_were_rounded_again(kind: str | None, 
     untrained = {n: Pair(p.a, np.zeros_like(p.b)) if "attn_q" in n else p for n, p in made.pairs.items()}
     report = merge(model, made.replace(pairs=untrained), out, kind, overwrite=True)
     assert {m.name for m in report.merged} == {n for n in made.pairs if "attn_q" not in n}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["token_embd.weight", "blk.1.attn_norm.weight", "blk.1.ffn_up.weight"])
+def test_weights_of_the_base_that_are_not_finite_were_copied(name: str, bad: float, tmp_path: Path) -> None:
+    """Also where an adapter is there, but adds zeros."""
+    made, zeros = adapter(tiny(), only="blk.0."), Pair(np.ones((1, 64), np.float32), np.zeros((112, 1), np.float32))
+    with gguf.open(tiny()) as file:
+        rows = [(t.name, t.shape, t.format.name, bytearray(t.raw)) for t in file.tensors.values()]
+        next(data for n, _, _, data in rows if n == name)[20:24] = np.float32(bad).tobytes()
+        gguf.write(tmp_path / "bad.gguf", file.metadata, [(n, s, f, bytes(d)) for n, s, f, d in rows])
+    made = made.replace(pairs={**made.pairs, "blk.1.ffn_up.weight": zeros})
+    with pytest.raises(FormatError, match=rf"tensor {name}: F32: found {bad} at \[.*5\]; expected finite numbers"):
+        merge(tmp_path / "bad.gguf", made, tmp_path / "m.gguf")
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.gguf"]
 
 
 def test_a_type_is_that_of_what_changes(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ MUTANTS: list[Mutant] = [
         ("merge", "if k not in SPLIT_KEYS", "", "keys of parts"),
         ("merge", " + [name for adapter, _ in loaded for name in adapter.files]", "", "adapters written over"),
         ("merge", "if p.a.any() and p.b.any()", "", "weights to which nothing is added"),
+        ("merge", "checked(tensor)", "tensor.pieces()", "broken weights that are copied"),
         ("merge", "if file.changed():", "if False:", "bases that change meanwhile"),
     ),
 ]
