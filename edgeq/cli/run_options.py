@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from edgeq.cli.options import option
 from edgeq.errors import UsageError, shown
 
@@ -14,7 +16,11 @@ def _pair(word: str) -> tuple[int, str]:
 
 
 def adapter(word: str) -> tuple[str, float]:
-    """FILE, or FILE:SCALE; what stands behind the last colon is part of the name unless it is a number."""
+    """FILE, or FILE:SCALE; what stands behind the last colon is part of the name unless it is a number.
+
+    A file or folder whose name is the whole word is taken as it is, with scale 1."""
+    if os.path.exists(word):
+        return word, 1.0
     name, _, scale = word.rpartition(":")
     try:
         return (name, float(scale)) if name else (word, 1.0)

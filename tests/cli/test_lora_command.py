@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_run_takes_adapters_with_scales(tmp_path: Path, capsys: pytest.CaptureFi
 )  # fmt: skip
 def test_a_scale_is_a_number_behind_the_last_colon(word: str, wanted: tuple[str, float]) -> None:
     assert parsed(word) == wanted
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no file name has a colon there")
+def test_a_file_with_a_number_behind_a_colon_in_its_name_could_not_be_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = adapter(tiny())
+    a, b = write(tmp_path / "a:0.5", made), write(tmp_path / "b.gguf", made)
+    assert text(capsys, tiny(), "--lora", str(a)) == text(capsys, tiny(), "--lora", str(b)) != text(capsys, tiny())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder:2").mkdir()
+    assert parsed("a:0.5") == ("a:0.5", 1.0)
+    assert parsed("a:0.5:2") == ("a:0.5", 2.0)
+    assert parsed("folder:2") == ("folder:2", 1.0)
 
 
 def test_what_is_no_adapter_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
