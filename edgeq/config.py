@@ -15,6 +15,7 @@ from edgeq.record import Record
 MAX_LAYERS = 1024
 MAX_WIDTH = 1 << 20
 MAX_CONTEXT = 1 << 31  # positions are int32
+EPS_BELOW = 1.0  # an epsilon is small beside what it is added to: mean squares of about 1
 
 
 class Keys:
@@ -44,7 +45,8 @@ class Keys:
         value = self._get(key, default)
         if default is not None and value == default:
             return float(value)
-        ok = self._check(key, value, float, lambda x: low < x < high and math.isfinite(x), f"over {low:g}, finite")
+        bound = f"under {high:g}" if high < math.inf else "finite"
+        ok = self._check(key, value, float, lambda x: low < x < high and math.isfinite(x), f"over {low:g}, {bound}")
         return float(ok)
 
     def word(self, key: str, default: str) -> str:
@@ -129,7 +131,7 @@ class Config(Record):
             kv_heads=kv_heads,
             head_dim=head_dim,
             ff=keys.counts("feed_forward_length", layers),
-            eps=keys.number("attention.layer_norm_rms_epsilon", high=1.0),
+            eps=keys.number("attention.layer_norm_rms_epsilon", high=EPS_BELOW),
             rope_dim=rope_dim,
             rope_base=rope_base,
             rope=rope,

@@ -22,7 +22,7 @@ ROOMS = {
     "lora": {"gguf", "quants", "convert", "config", "quantize", "record", "errors"},
     "weights": {"gguf", "quants", "ops", "program", "errors"},
     "tokenizer": {"record", "errors", "quants", "gguf"},
-    "convert": {"gguf", "quants", "quantize", "tokenizer", "record", "errors"},
+    "convert": {"config", "gguf", "quants", "quantize", "tokenizer", "record", "errors"},
     "quantize": {"gguf", "quants", "machine", "record", "errors", "_version"},
     "imatrix": {"gguf", "quants", "model", "backends", "ops", "passes", "record", "errors", "machine"},
     "sampling": {"record", "errors"},

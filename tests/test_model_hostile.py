@@ -92,6 +92,8 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "rope_freqs_zero": (tensor("rope_freqs.weight", lambda r: (*r[:3], bytes(len(r[3])))), "rope_freqs"),
     **{f"eps_{i}": (key("llama.attention.layer_norm_rms_epsilon", "f32", x), "epsilon")
        for i, x in enumerate((float("nan"), -1e-5, float("inf")))},
+    **{f"eps_large_{x}": (key("llama.attention.layer_norm_rms_epsilon", "f32", x), "epsilon: .* over 0, under 1; found")
+       for x in (1.0, 1.5, 3.0)},
     "eps_integer": (key("llama.attention.layer_norm_rms_epsilon", "u32", 1), "epsilon"),
     "context_zero": (key("llama.context_length", "u32", 0), "context_length"),
     "context_huge": (key("llama.context_length", "u64", 2**40), "context_length"),

@@ -67,6 +67,7 @@ def prepare(
     family = families.find(checkpoint.config)
     h = family.hparams(model_config(checkpoint.config))
     own = family.metadata(h, context)
+    metadata.check(own, family.arch)
     found = Plan([], "", []) if vocab_only else plan(checkpoint, family, h, "auto" if mix else kind)
     if mix:
         arch = {"general.architecture": Value("string", family.arch)}

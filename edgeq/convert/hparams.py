@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from edgeq.errors import ModelError, shown
 
@@ -32,11 +35,17 @@ class Hparams:
             raise ModelError(f"config.json: {key} is {shown(value, 40)}; expected a whole number from 1 to {high}")
         return value
 
-    def number(self, key: str, default: Any = _NONE) -> float:
-        """A number over 0 that float32 holds."""
+    def number(self, key: str, default: Any = _NONE, below: float = math.inf) -> float:
+        """A number over 0 and under `below`, also when it is rounded to float32, as GGUF keeps it."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LARGEST:
             raise ModelError(f"config.json: {key} is {shown(value, 40)}; expected a number over 0, at most {LARGEST:g}")
+        rounded = float(np.float32(float(value)))
+        if not 0 < rounded < below:
+            under = f", under {below:g}" if below < math.inf else ""
+            raise ModelError(
+                f"config.json: {key} is {shown(value, 40)}, {rounded:g} as float32; expected a number over 0{under}"
+            )
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:

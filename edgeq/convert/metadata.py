@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import numpy as np
+
+from edgeq.config import Config, Keys
 from edgeq.convert import card, naming
 from edgeq.convert.checkpoint import Checkpoint
 from edgeq.convert.hparams import LARGEST
+from edgeq.errors import ModelError
 from edgeq.gguf import Value
 
 FILE_TYPES = {
@@ -57,6 +61,16 @@ def file_type(formats: Iterable[tuple[str, int]]) -> dict[str, Value]:
         "general.file_type": Value("u32", FILE_TYPES[most]),
         "general.quantization_version": Value("u32", QUANTIZATION_VERSION),
     }
+
+
+def check(keys: Mapping[str, Value], arch: str) -> None:
+    """Raises ModelError where edgeq would not load a model with these keys, their numbers as the file holds them."""
+    with np.errstate(over="ignore"):
+        held = {key: float(np.float32(v.value)) if v.type == "f32" else v.value for key, v in keys.items()}
+    try:
+        Config.read(Keys(held, arch))
+    except ModelError as error:
+        raise ModelError(f"config.json: becomes a model that edgeq would not load: {error}") from None
 
 
 def size_label(weights: int) -> str:

@@ -81,7 +81,9 @@ def parameters(h: Hparams) -> tuple[dict[str, Any], dict[str, Any] | None]:
 def yarn(h: Hparams, p: Hparams) -> dict[str, Value]:
     """Keys of YaRN. Runtimes multiply cos and sin by 0.1 ln(factor) + 1; `attn_factor` comes on top of that, so it
     is written where the checkpoint wants another product."""
-    factor = p.number("factor")
+    factor, base = p.number("factor"), p.number("rope_theta")
+    if np.float32(base) <= 1:
+        raise ModelError(f"config.json: rope_theta {base:g} of yarn; expected over 1 as float32")
     if factor < 1:
         raise ModelError(f"config.json: factor {factor:g} of yarn; expected 1 or more")
     if not p.flag("truncate", True):
@@ -144,7 +146,10 @@ def _vector(values: object, length: int, name: str) -> NDArray[np.float32]:
     good = isinstance(values, Sequence) and len(values) == length
     if not good or not all(type(v) in (int, float) and 0 < v <= LARGEST for v in values):  # type: ignore[attr-defined]
         raise ModelError(f"config.json: {name} of rope scaling; expected {length} numbers over 0, at most {LARGEST:g}")
-    return np.array(values, np.float32)
+    rounded = np.array(values, np.float32)
+    if not rounded.all():
+        raise ModelError(f"config.json: {name} of rope scaling has a number that is 0 as float32; expected more")
+    return rounded
 
 
 def _scaling(kind: str, **keys: Value) -> dict[str, Value]:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import edgeq
 from edgeq import convert
 from edgeq.errors import EdgeqError, FormatError, ModelError, UsageError
 from models import checkpoints
@@ -143,6 +144,15 @@ def test_two_files_without_an_index(source: Path) -> None:
         ({"hidden_size": "32"}, "hidden_size is 32; expected a whole number"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
         ({"rms_norm_eps": 10**400}, "rms_norm_eps is 1000.*; expected a number over 0, at most 3.4e.38"),
+        ({"rms_norm_eps": 1}, "rms_norm_eps is 1, 1 as float32; expected a number over 0, under 1"),
+        ({"rms_norm_eps": 3.0}, "rms_norm_eps is 3.0, 3 as float32; expected a number over 0, under 1"),
+        ({"rms_norm_eps": 1 - 1e-12}, "rms_norm_eps is 0.999.*, 1 as float32; expected a number over 0, under 1"),
+        ({"rms_norm_eps": 1e-320}, "rms_norm_eps is 1e-320, 0 as float32; expected a number over 0, under 1"),
+        ({"rope_theta": 1e-46}, "rope_theta is 1e-46, 0 as float32; expected a number over 0$"),
+        ({"rope_scaling": {"rope_type": "longrope", "long_factor": [1e-46] * 4}}, "long_factor .* 0 as float32"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 2}, "rope_theta": 1 + 1e-12}, "rope_theta 1 of yarn; .* 1"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 3e38, "attention_factor": 2e-45}},
+         r"would not load: metadata key llama\.rope\.scaling\.attn_factor: expected float, over 0, finite; found"),
         ({"rope_scaling": {"rope_type": "longrope", "long_factor": [10**400] * 4}}, "long_factor .* at most 3.4e.38"),
         ({"vocab_size": None}, "vocab_size is missing"),
         ({"vocab_size": 16_000_000}, "vocab_size is 16000000; expected a whole number from 1 to 4194304"),
@@ -160,6 +170,13 @@ def test_two_files_without_an_index(source: Path) -> None:
 def test_configs(source: Path, changes: dict[str, Any], words: str) -> None:
     reconfigured(source, **changes)
     refused(source, ModelError, words)
+
+
+@pytest.mark.parametrize("eps", [1e-45, 0.5, 0.9999999])
+def test_the_smallest_and_largest_epsilon_convert_to_a_model_that_loads(source: Path, eps: float) -> None:
+    reconfigured(source, rms_norm_eps=eps)
+    convert.convert(source, source.parent / "out.gguf")
+    edgeq.load(source.parent / "out.gguf", backend="reference").close()
 
 
 def test_what_gguf_cannot_say_is_noted(source: Path) -> None:

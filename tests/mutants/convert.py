@@ -34,6 +34,13 @@ MUTANTS: list[Mutant] = [
         ("Checkpoint._read_all", "if name not in found:", "if False:", "tensors that a shard lacks"),
         ("Checkpoint.check_unchanged", "_stamp(path) != before", "False", "files that change"),
     ),
+    *of("hparams.py", REFUSALS)(
+        ("Hparams.number", "0 < rounded < below", "rounded < below", "numbers that float32 makes 0"),
+        ("Hparams.number", "0 < rounded < below", "0 < rounded", "epsilons that no runtime takes"),
+    ),
+    *of("metadata.py", REFUSALS)(
+        ("check", "Config.read(Keys(held, arch))", "pass", "models that would not load"),
+    ),
     *of("mixed.py", MODELS)(
         ("apply", "importance=weights[c.name], ", "", "importances"),
         ("apply", ", keep_size=is_multiplied(c.name)", "", "gate and up that shrink"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.config import EPS_BELOW
 from edgeq.convert.hparams import Hparams
 from edgeq.convert.rope import Rope, f32, rope, u32
 from edgeq.errors import ModelError, shown
@@ -103,7 +104,7 @@ class Family(Record):
             "feed_forward_length": u32(h.ff),
             "attention.head_count": u32(h.heads),
             "attention.head_count_kv": u32(h.kv_heads),
-            "attention.layer_norm_rms_epsilon": f32(h.number("rms_norm_eps")),
+            "attention.layer_norm_rms_epsilon": f32(h.number("rms_norm_eps", below=EPS_BELOW)),
             **self.rope(h).keys,
             **self.keys(h),
         }
