@@ -72,16 +72,20 @@ class Adapter(Record):
                 f"{where}: an adapter for architecture {shown(self.architecture, 60)!r}, the model {shown(base.path)} "
                 f"is {shown(found, 60)!r}; take the model that the adapter was made for"
             )
+        shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
         for name, pair in self.pairs.items():
-            what = f"{where}: adapter of tensor {shown(name)}"
-            if name not in base.tensors:
-                raise ModelError(f"{what}: {_missing(name)}{shown(base.path)} has no such tensor")
-            shape = base.tensors[name].shape
-            if pair.shape != shape:
-                raise ModelError(
-                    f"{what}: made for shape {list(pair.shape)}, the model has {list(shape)}; take the model that the "
-                    "adapter was made for"
-                )
+            check_shape(name, pair, shapes, f"{where}: adapter of tensor {shown(name)}", base.path)
+
+
+def check_shape(name: str, pair: Pair, shapes: Mapping[str, tuple[int, ...]], what: str, model: str) -> None:
+    """Raises ModelError unless a weight of this name in the model, with `shapes` by name, has the shape of the pair."""
+    if name not in shapes:
+        raise ModelError(f"{what}: {_missing(name)}{shown(model)} has no such tensor")
+    if pair.shape != shapes[name]:
+        raise ModelError(
+            f"{what}: made for shape {list(pair.shape)}, the model has {list(shapes[name])}; take the model that the "
+            "adapter was made for"
+        )
 
 
 def _missing(name: str) -> str:

@@ -22,7 +22,7 @@ from edgeq.convert.families.family import Family, Slot, pairs_from_halves
 from edgeq.convert.floats import FLOATS, decode
 from edgeq.convert.safetensors import read as read_tensors
 from edgeq.errors import FormatError, ModelError, UsageError, shown
-from edgeq.lora.adapter import EMBEDDING, F32, Adapter, Pair, pair
+from edgeq.lora.adapter import EMBEDDING, F32, Adapter, Pair, check_shape, pair
 from edgeq.record import Record
 
 if TYPE_CHECKING:
@@ -52,12 +52,14 @@ INITIAL = ("gaussian", "eva", "orthogonal")  # inits that leave the base as it i
 
 
 class Base(Record):
-    """The model that an adapter belongs to: what is needed of it. `heads`: query and key heads of each layer; `files`:
-    those that it consists of."""
+    """The model that an adapter belongs to: what is needed of it. `heads`: query and key heads of each layer; `shapes`:
+    of weights by GGUF name; `files`: those that it consists of."""
 
+    path: str
     family: Family
     layers: int
     heads: tuple[tuple[int, int], ...]
+    shapes: Mapping[str, tuple[int, ...]]
     files: tuple[str, ...] = ()
 
     def slots(self) -> dict[str, tuple[Slot, int]]:
@@ -79,21 +81,27 @@ def base_of_file(file: GGUFFile) -> Base:
     if family is None:
         raise ModelError(f"{shown(file.path)}: architecture {shown(name, 60)!r}: edgeq converts no adapters for it")
     config = Config.read(Keys(file.metadata, family.arch))
+    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
     files = tuple(part.path for part in file.parts)
-    return Base(family, config.layers, tuple(zip(config.heads, config.kv_heads)), files)
+    return Base(file.path, family, config.layers, tuple(zip(config.heads, config.kv_heads)), shapes, files)
 
 
-def base_of_config(config: Mapping[str, Any]) -> Base:
-    """The base that a checkpoint's config.json describes. Raises ModelError for what edgeq does not convert."""
-    family = families.find(dict(config))
-    h = family.hparams(model_config(dict(config)))
-    return Base(family, h.layers, ((h.heads, h.kv_heads),) * h.layers)
+def base_of_folder(path: str | Path) -> Base:
+    """The base that the config.json of a checkpoint describes; nothing else of it is read. Raises ModelError for what
+    edgeq does not convert."""
+    config = Checkpoint(path).config
+    family = families.find(config)
+    h = family.hparams(model_config(config))
+    base = Base(str(path), family, h.layers, ((h.heads, h.kv_heads),) * h.layers, {}, tuple(map(str, inputs(path))))
+    # Of a head that is tied to the embedding too: checkpoints may have another one, which stays in the file then.
+    sizes, slots = h.sizes(), [slot for slot, _ in base.slots().values()]
+    return base.replace(shapes={slot.target: tuple(sizes[n] for n in slot.shape) for slot in slots})
 
 
 def find_base(path: str | Path) -> Base:
-    """The base at `path`: a GGUF file, or the folder of a checkpoint, of which only config.json is read."""
+    """The base at `path`: a GGUF file, or the folder of a checkpoint."""
     if Path(path).is_dir():
-        return base_of_config(Checkpoint(path).config).replace(files=tuple(map(str, inputs(path))))
+        return base_of_folder(path)
     from edgeq import gguf
 
     with gguf.open(path) as file:
@@ -133,6 +141,7 @@ def read(folder: str | Path, base: Base) -> Adapter:
         raise ModelError(f"{where}: an adapter without tensors")
     alpha, slots = _number(config, "lora_alpha", where), base.slots()
     pairs: dict[str, Pair] = {}
+    modules: dict[str, str] = {}
     for module, both in halves.items():
         # Patterns of the config are matched with the name that the module has in a multimodal model too.
         source = module.replace("language_model.", "", 1) + ".weight"
@@ -148,9 +157,12 @@ def read(folder: str | Path, base: Base) -> Adapter:
                 f"{where}: {CONFIG}: ensure_weight_tying: one adapter of the embedding and of the head, which a GGUF "
                 "adapter cannot hold. Merge it with PEFT (merge_and_unload), then convert the model"
             )
+        modules[slot.target] = module
         pairs[slot.target] = _pair(config, module, both, slot, base.heads[layer], alpha, where)
     order = {slot.target: i for i, (slot, _) in enumerate(slots.values())}
     ordered = dict(sorted(pairs.items(), key=lambda item: order[item[0]]))
+    for name, made in ordered.items():
+        check_shape(name, made, base.shapes, f"{where}: module {shown(modules[name])}, tensor {name}", base.path)
     return Adapter(str(folder), base.family.arch, alpha, ordered, tuple(map(str, inputs(folder))))
 
 

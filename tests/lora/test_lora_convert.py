@@ -321,6 +321,37 @@ def test_another_base_is_noticed(made: Path) -> None:
         edgeq.load(base("qwen2")[1], backend="reference", lora=made.parent / "other")
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize(
+    ("name", "half", "shape", "message"),
+    [
+        ("self_attn.q_proj", "A", (4, 31), r"tensor blk\.0\.attn_q\.weight: made for shape \[32, 31\], .* \[32, 32\]"),
+        ("self_attn.k_proj", "B", (64, 4), r"tensor blk\.0\.attn_k\.weight: made for shape \[64, 32\], .* \[32, 32\]"),
+        ("mlp.down_proj", "A", (4, 49), r"tensor blk\.0\.ffn_down\.weight: made for shape \[32, 49\], .* \[32, 48\]"),
+    ],
+)
+def test_shapes_of_another_base_were_converted(
+    kind: str, name: str, half: str, shape: tuple[int, int], message: str, made: Path
+) -> None:
+    path = made / "adapter_model.safetensors"
+    entries = {t.name: stored(t.array().copy(), "F32") for t in read(path)}
+    module = f"model.layers.0.{name}"
+    entries[f"base_model.model.{module}.lora_{half}.weight"] = stored(np.ones(shape, np.float32), "F32")
+    write_safetensors(path, entries)
+    target = made.parent / "a.gguf"
+    with pytest.raises(ModelError, match=rf"module {module}, {message}; take the model that the adapter was made for"):
+        lora.convert(made, target, base("llama")[kind == "file"])
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_wider_base_of_the_same_architecture_was_taken(kind: int, made: Path) -> None:
+    """The tiny Llama 3 has heads of 16, not 8; the checkpoint, and the file of it."""
+    with pytest.raises(ModelError, match=r"q_proj, tensor .*attn_q\.weight: made for shape \[32, 32\], .* \[64, 32\]"):
+        lora.convert(made, made.parent / "a.gguf", base("llama3")[kind])
+    assert not (made.parent / "a.gguf").exists()
+
+
 def test_damaged_folders_are_refused_or_read(made: Path) -> None:
     place = base("llama")[0]
     rng = np.random.default_rng(0)
