@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeq.backends.base import Cancel
-from edgeq.errors import Cancelled, ContextError, UsageError, shown
+from edgeq.errors import BackendError, Cancelled, ContextError, UsageError, shown
 from edgeq.record import Record
 from edgeq.session import whole_numbers
 
@@ -229,7 +229,12 @@ class Generation:
     def _chosen(self, logits: Any) -> int:
         if self.cancel_flag:
             raise Cancelled("the answer was cancelled")
-        token = self.sampler.sample(logits)
+        try:
+            token = self.sampler.sample(logits)
+        except BackendError as error:
+            if not self.session.model.weights.memory or self.sampler.settings.hook:  # a hook's own errors pass
+                raise
+            raise BackendError(f"{error}; or the scale of an adapter is too large: try a smaller one") from None
         if self.cancel_flag:  # by a hook
             raise Cancelled("the answer was cancelled")
         self.sampler.accept(token)

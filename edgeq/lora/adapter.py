@@ -30,6 +30,7 @@ TOKENS = "adapter.alora.invocation_tokens"  # of adapters that begin to act in t
 SUFFIXES = (".lora_a", ".lora_b")
 FORMATS = {"F32": 0, "F16": 1, "BF16": 32}  # that adapters are written in, with general.file_type of each
 EMBEDDING = "token_embd.weight"
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Pair(Record):
@@ -217,16 +218,20 @@ def scale_of(scale: Any) -> float:
 
 def stack(adapters: Scaled) -> dict[str, Pair]:
     """One pair for each weight that is the sum of all its corrections, scales and alphas in its b: their a below, their
-    b beside each other. Raises ModelError if a scaled number is too large for float32."""
+    b beside each other. Raises ModelError if a scaled number, or b @ (a @ x) for an x of numbers up to 1, can be too
+    large for float32."""
     found: dict[str, list[tuple[F32, F32]]] = {}
     for adapter, scale in adapters:
         for name, p in adapter.pairs.items():
-            with np.errstate(over="ignore"):
-                b = (p.b * (scale * adapter.factor(name))).astype(np.float32)
-            if not np.isfinite(b).all():
+            factor = scale * adapter.factor(name)
+            with np.errstate(over="ignore", invalid="ignore"):
+                b = np.multiply(p.b, factor, dtype=np.float64).astype(np.float32)
+            # What comes out is at most a sum of in · r products; inputs, which norms give, are of a size of about 1.
+            most = float(np.abs(b).max(initial=0.0)) * float(np.abs(p.a).max(initial=0.0)) * p.a.size
+            if not most <= LARGEST:  # or NaN
                 raise ModelError(
-                    f"{shown(adapter.path)}: adapter of tensor {shown(name)}: times {scale * adapter.factor(name):g} "
-                    "its numbers are too large for float32; take a smaller scale"
+                    f"{shown(adapter.path)}: adapter of tensor {shown(name)}: times {factor:g} its numbers or their "
+                    "products are too large for float32; take a smaller scale"
                 )
             found.setdefault(name, []).append((p.a, b))
     return {

@@ -76,6 +76,7 @@ def merge(
                 f"{shown(file.path)}: its head is the embedding, and an adapter of the embedding changes what tokens "
                 "become, not the head; one matrix cannot be both. Use it at run time: edgeq run --lora"
             )
+        who = {name: ", ".join(shown(a.path) for a, scale in loaded if scale and name in a.pairs) for name in pairs}
         formats = {name: quants.by_name(kind) if kind else file.tensors[name].format for name in pairs}
         for name, fmt in formats.items():
             if not can_encode(fmt) or not file.tensors[name].format.linear:
@@ -93,7 +94,8 @@ def merge(
                     progress(done, total, name)
                 if name in pairs:
                     sums = _Sums()
-                    writer.write(name, _rows(tensor, pairs[name], _scale(file, name), formats[name], threads, sums))
+                    made = _rows(tensor, pairs[name], _scale(file, name), formats[name], threads, sums, who[name])
+                    writer.write(name, made)
                     found.append(sums.result(name, tensor.format, formats[name]))
                 else:
                     writer.write(name, checked(tensor))
@@ -117,9 +119,9 @@ def _scale(file: GGUFFile, name: str) -> float:
 
 
 def _rows(
-    tensor: Tensor, pair: Pair, scale: float, target: Format, threads: int | None, sums: _Sums
+    tensor: Tensor, pair: Pair, scale: float, target: Format, threads: int | None, sums: _Sums, who: str
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """The rows of the sum in the target format, some at a time."""
+    """The rows of the sum in the target format, some at a time. `who`: the adapters, for errors."""
     count, columns = pair.shape
     size, step = tensor.format.row_bytes(columns), max(1, STEP // columns)
     for first in range(0, count, step):
@@ -131,7 +133,9 @@ def _rows(
         try:
             data = quants.quantize(new, target, threads=threads)
         except FormatError as error:
-            raise ModelError(f"tensor {shown(tensor.name)}, rows from {first} on: {error}") from None
+            sound = np.isfinite(old).all()
+            why = f"; that is the sum with {who}: take a smaller scale or a larger type" if sound else ""
+            raise ModelError(f"tensor {shown(tensor.name)}, rows from {first} on: {error}{why}") from None
         some = slice(-first % SAMPLE, None, SAMPLE)
         sums.add(old[some], new[some], floats(np.ascontiguousarray(data[some]), target))
         yield data

@@ -149,6 +149,28 @@ def test_nothing_is_left_behind_where_it_fails(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sum_beyond_float32_names_tensor_and_adapters(tmp_path: Path) -> None:
+    """Each adapter is within it, all of them are not."""
+    name = "blk.0.attn_q.weight"
+    pairs = {name: Pair(np.ones((1, 64), np.float32), np.full((64, 1), 5e36, np.float32))}
+    many = [adapter(tiny(), alpha=1.0).replace(pairs=pairs, path=f"a{i}") for i in range(80)]
+    with pytest.raises(ModelError, match=rf"tensor {name}, rows from 0 on: F32: found inf .* with a0, a1, .* scale"):
+        merge(tiny(), many, tmp_path / "m.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_base_that_is_broken_is_not_blamed_on_the_adapter(tmp_path: Path) -> None:
+    with gguf.open(tiny()) as file:
+        rows = [(t.name, t.shape, t.format.name, bytes(t.raw)) for t in file.tensors.values()]
+        rows = [(n, s, f, b"\0\0\xc0\x7f" + d[4:] if n == "blk.0.attn_q.weight" else d) for n, s, f, d in rows]
+        gguf.write(tmp_path / "bad.gguf", file.metadata, rows)
+    with pytest.raises(
+        ModelError, match=r"tensor blk\.0\.attn_q\.weight, rows from 0 on: F32: found nan at [^;]*; [^;]*$"
+    ):
+        merge(tmp_path / "bad.gguf", adapter(tiny()), tmp_path / "m.gguf")
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.gguf"]
+
+
 def test_bytes_do_not_depend_on_how_many_rows_are_summed_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

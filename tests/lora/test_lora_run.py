@@ -9,7 +9,7 @@ import pytest
 
 import edgeq
 from edgeq import _lib, gguf, quants
-from edgeq.errors import EdgeqError, FormatError, ModelError, UsageError
+from edgeq.errors import BackendError, EdgeqError, FormatError, ModelError, UsageError
 from edgeq.lora import Adapter, Pair, open, stack
 from tests.lora.made import adapter, factor, merged, write
 from tests.small import BACKEND, tiny
@@ -158,6 +158,44 @@ def test_a_stack_of_adapters_is_their_sum() -> None:
         assert np.allclose(pair.b @ pair.a, wanted, atol=1e-6)
     with pytest.raises(ModelError, match="too large for float32"):
         stack([(a, 1e39)])
+
+
+@pytest.mark.parametrize("scale", [1e38, -1e38, 1e308])
+def test_an_adapter_whose_products_overflow_was_run(scale: float) -> None:
+    with pytest.raises(ModelError, match=r"made: adapter of tensor blk\.0\.attn_q\.weight: times .* smaller scale"):
+        logits(tiny(), lora=[(adapter(tiny()), scale)])
+    with pytest.raises(ModelError, match="too large for float32"):
+        logits(tiny(), lora=adapter(tiny(), alpha=scale))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_scale_beyond_float32_is_taken_where_the_products_are_not() -> None:
+    made = adapter(tiny(), only="blk.0.attn_q.")
+    pair = made.pairs[NAME]
+    tiny_b = made.replace(pairs={NAME: Pair(pair.a, pair.b * np.float32(1e-20))})
+    wanted = logits(tiny(), lora=made)
+    found = logits(tiny(), lora=[(tiny_b.replace(alpha=8e-20), 1e40)])
+    assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
+    untrained = made.replace(pairs={NAME: Pair(pair.a, pair.b * np.float32(0))})
+    assert np.array_equal(logits(tiny(), lora=[(untrained, 1e300)]), logits(tiny()))
+
+
+def test_logits_that_an_adapter_breaks_were_blamed_on_the_model_alone() -> None:
+    words = "NaN, .* backend are broken; .*; or the scale of an adapter is too large"
+    with edgeq.load(tiny(), backend=BACKEND, lora=[(adapter(tiny()), 1e30)]) as model:
+        answer = model.generate(IDS, max_tokens=2)
+        with pytest.raises(BackendError, match=words):
+            list(answer)
+
+
+def test_the_error_of_a_hook_passes_beside_an_adapter() -> None:
+    def hook(ids: object, logits: object) -> None:
+        raise BackendError("mine")
+
+    with edgeq.load(tiny(), backend=BACKEND, lora=adapter(tiny())) as model:
+        answer = model.generate(IDS, hook=hook, max_tokens=2)
+        with pytest.raises(BackendError, match=r"^mine$"):
+            list(answer)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ MUTANTS: list[Mutant] = [
         ("pair", "or a.shape[0] != b.shape[1]", "", "halves of two ranks"),
         ("pair", "if not np.isfinite(matrix).all():", "if False:", "numbers that are none"),
         ("scale_of", "or not math.isfinite(scale)", "", "infinite scales"),
-        ("stack", "scale * adapter.factor(name))).astype", "adapter.factor(name))).astype", "scales left out"),
-        ("stack", "if not np.isfinite(b).all():", "if False:", "scaled numbers that overflow"),
+        ("stack", "scale * adapter.factor(name)", "adapter.factor(name)", "scales left out"),
+        ("stack", "if not most <= LARGEST:", "if False:", "scaled numbers that overflow"),
         ("stack", "found.setdefault(name, []).append((p.a, b))", "found[name] = [(p.a, b)]", "the last adapter alone"),
     ),
     *of("lora/peft", CONVERT)(
@@ -56,6 +56,7 @@ MUTANTS: list[Mutant] = [
         ("_rows", "pair.b[first : first + n]", "pair.b[:n]", "the first rows again and again"),
         ("_rows", "change if scale == 1.0 else change / np.float32(scale)", "change", "second-level scales"),
         ("_rows", "slice(-first % SAMPLE, None, SAMPLE)", "slice(0, 0)", "no sample"),
+        ("_rows", "sound = np.isfinite(old).all()", "sound = True", "adapters blamed for a broken base"),
         ("_scale", "or found == 0.0", "", "scales of 0"),
         ("merge", "if k not in SPLIT_KEYS", "", "keys of parts"),
         ("merge", " + [name for adapter, _ in loaded for name in adapter.files]", "", "adapters written over"),
