@@ -72,6 +72,12 @@ class Cancelled(EdgeqError):
     """The caller cancelled the step."""
 
 
+def check_count(name: str, value: object) -> None:
+    """UsageError unless the argument `name` is None or a whole number from 1, such as a number of threads."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise UsageError(f"{name}: expected a whole number from 1, found {shown(repr(value), 60)}")
+
+
 def shown(text: object, limit: int = 200) -> str:
     """`text` made safe to print in an error: control and bidirectional characters escaped, at most `limit` long."""
     s = str(text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq import archs, backends, gguf
 from edgeq.backends.base import Batch, Cancel, Executable, Options, ring_size
 from edgeq.config import Keys
-from edgeq.errors import ContextError, MemoryLimitError, ModelError, UsageError
+from edgeq.errors import ContextError, MemoryLimitError, ModelError, UsageError, check_count
 from edgeq.passes.fuse import fuse
 from edgeq.passes.narrow import narrow
 from edgeq.program import Program
@@ -205,7 +205,6 @@ def load(
 
     Raises GGUFError, ModelError, BackendError, MemoryLimitError, UsageError."""
     for name, value in (("threads", threads), ("context", context), ("chunk", chunk)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UsageError(f"{name}: expected a whole number from 1, found {value!r}")
+        check_count(name, value)
     options = Options(threads, chunk, isa or os.environ.get("EDGEQ_ISA"), reproducible)
     return Model(path, backend=backend, context=context, kv_type=kv_type, split=split, options=options, lora=lora)

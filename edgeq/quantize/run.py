@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq import gguf, machine
 from edgeq._version import __version__
-from edgeq.errors import GGUFError, UsageError, shown
+from edgeq.errors import GGUFError, UsageError, check_count, shown
 from edgeq.gguf import Value, Writer
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.quantize import importances
@@ -80,6 +80,7 @@ def quantize(
     GGUFError for a source that is broken or changes, or a disk that is full.
     """
     check_recipe(recipe)
+    check_count("threads", threads)
     name, mix = mix_or_copy(type)
     if mix is COPY and options is not None and options.replace(keep_output=False) != Options():
         raise UsageError("type COPY: keeps every tensor as it is; leave out the options that name formats, and pure")

@@ -80,7 +80,7 @@ def error_report(
 ) -> ErrorReport:
     """What `data`, uint8 [..., bytes_per_row], lost of floats [..., n]: see `edgeq.quants.encode.ErrorReport`.
 
-    UsageError if the shapes differ.
+    UsageError if the shapes differ, and for importances that `quantize` refuses.
     """
     from edgeq.quants import encode
 

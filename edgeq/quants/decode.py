@@ -47,8 +47,12 @@ def unpack(data: U8, fmt: Format) -> tuple[NDArray[np.int16], F32, F32 | None]:
     if fmt.name not in _PARTS:
         raise UsageError(f"{fmt.name} has no integer weights to unpack: use dequantize")
     blocks, shape = _blocks(data, fmt)
+    count = len(blocks)
+    if not count:  # the definitions of formats need a block to find their shapes
+        blocks = np.zeros((1, fmt.nbytes), np.uint8)
     with np.errstate(all="ignore"):
         w, s, m = _PARTS[fmt.name](blocks)
+    w, s, m = w[:count], s[:count], None if m is None else m[:count]
 
     def per_16(x: F32) -> F32:
         return np.repeat(x, fmt.block // 16 // x.shape[1], axis=1).reshape(*shape[:-1], shape[-1] // 16)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import FormatError, UsageError
+from edgeq.errors import FormatError, UsageError, check_count
 from edgeq.quants import decode, native
 from edgeq.quants.bits import F32, U8
 from edgeq.quants.table import FORMATS, Format
@@ -37,6 +37,7 @@ def quantize(array: NDArray[Any], fmt: Format, importance: NDArray[Any] | None, 
     if not can_encode(fmt):
         known = ", ".join(name for name in FORMATS if can_encode(FORMATS[name]))
         raise UsageError(f"{fmt.name} cannot be written: expected one of {known}")
+    check_count("threads", threads)
     x = _numbers(array, fmt)
     count = math.prod(x.shape[:-1])
     rows = x.reshape(count, x.shape[-1])
@@ -70,21 +71,28 @@ def _matrices(x: F32, importance: NDArray[Any] | None) -> Iterator[tuple[int, in
     if importance is None:
         yield 0, rows, None
         return
-    w = np.asarray(importance)
-    if w.dtype.kind not in "fiu" or w.shape not in ((n,), (*x.shape[:-2], n)):
-        raise UsageError(
-            f"importance: expected numbers of shape {[n]}"
-            + (f" or {[*x.shape[:-2], n]}" if x.ndim > 2 else "")
-            + f", one for each column, found {w.dtype} {list(w.shape)}"
-        )
-    w = w.astype(np.float64)
-    if not (np.isfinite(w).all() and (w >= 0).all()):
-        raise UsageError("importance: expected finite numbers that are not negative")
+    w = _importance(x.shape, importance)
     matrices = w.reshape(math.prod(w.shape[:-1]), n)
     per = rows // max(1, len(matrices))
     for i, row in enumerate(matrices):
         # only ratios count; float32 then holds them whatever their unit
         yield i * per, (i + 1) * per, (row / (row.max(initial=0.0) or 1.0)).astype(np.float32)
+
+
+def _importance(shape: tuple[int, ...], importance: NDArray[Any]) -> NDArray[np.float64]:
+    """The importances of an array of this shape, [n] or one [n] for each matrix of a stack. UsageError for others."""
+    n = shape[-1]
+    w = np.asarray(importance)
+    if w.dtype.kind not in "fiu" or w.shape not in ((n,), (*shape[:-2], n)):
+        raise UsageError(
+            f"importance: expected numbers of shape {[n]}"
+            + (f" or {[*shape[:-2], n]}" if len(shape) > 2 else "")
+            + f", one for each column, found {w.dtype} {list(w.shape)}"
+        )
+    w = w.astype(np.float64)
+    if not (np.isfinite(w).all() and (w >= 0).all()):
+        raise UsageError("importance: expected finite numbers that are not negative")
+    return w
 
 
 def _encode(x: F32, fmt: Format, importance: F32 | None, out: U8, threads: int | None) -> None:
@@ -147,11 +155,14 @@ class ErrorReport(Record):
 
 def error_report(array: NDArray[Any], data: U8, fmt: Format, importance: NDArray[Any] | None) -> ErrorReport:
     """See `edgeq.quants.error_report`."""
-    x = np.asarray(array, dtype=np.float64)
+    x = np.asarray(array)
+    if x.dtype.kind not in "biuf":
+        raise UsageError(f"{fmt.name}: expected an array of numbers, found {x.dtype}")
+    x = x.astype(np.float64)
     y = decode.dequantize(data, fmt).astype(np.float64)
     if x.shape != y.shape:
         raise UsageError(f"{fmt.name}: expected data for shape {list(x.shape)}, found shape {list(y.shape)}")
-    w = np.ones(x.shape[-1:]) if importance is None else np.asarray(importance, dtype=np.float64)
+    w = np.ones(x.shape[-1:]) if importance is None else _importance(x.shape, importance)
     w = w[..., None, :] if w.ndim > 1 else w
     e2, x2 = w * (x - y) ** 2, w * x**2
     squared, power = float(e2.sum()), float(x2.sum())

@@ -144,6 +144,13 @@ def test_bytes_do_not_depend_on_threads(source, tmp_path, threads):
     assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "one.gguf").read_bytes()
 
 
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "a"])
+def test_numbers_of_threads_that_are_none_are_refused(source, tmp_path, threads):
+    with pytest.raises(UsageError, match="threads: expected a whole number from 1, found "):
+        quantize(source, tmp_path / "out.gguf", "Q3_K_M", threads=threads)
+    assert files(tmp_path) == {"source.gguf"}
+
+
 def test_losses_are_said(source, tmp_path):
     report = quantize(source, tmp_path / "out.gguf", "Q4_K_M")
     losses = {r.choice.name: r.loss.relative for r in report.results}

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from edgeq import quants
 from edgeq.errors import FormatError, UsageError
+from edgeq.quants import decode
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
@@ -135,6 +136,18 @@ def test_empty_tensors_have_no_numbers(name):
     fmt = quants.FORMATS[name]
     assert quants.dequantize(np.zeros((0, fmt.nbytes), np.uint8), name).shape == (0, fmt.block)
     assert quants.scales(np.zeros((0, fmt.nbytes), np.uint8), name).shape == (0, 1, len(fmt.scales))
+
+
+@pytest.mark.parametrize("name", [name for name in quants.FORMATS if name in decode._PARTS])
+def test_empty_tensors_have_no_parts(name):
+    fmt = quants.FORMATS[name]
+    mins = quants.unpack(np.zeros((1, fmt.nbytes), np.uint8), name)[2]
+    for shape in ((0,), (4, 0), (0, fmt.nbytes), (0, 3, 2 * fmt.nbytes)):
+        weights, *per_16 = quants.unpack(np.zeros(shape, np.uint8), name)
+        n = shape[-1] // fmt.nbytes * fmt.block
+        assert (weights.shape, weights.dtype) == ((*shape[:-1], n), np.int16)
+        for part in per_16:
+            assert part is mins is None or (part.shape, part.dtype) == ((*shape[:-1], n // 16), np.float32)
 
 
 def test_wrong_input_is_refused():

@@ -290,6 +290,33 @@ def test_bad_importances_are_refused(w, message):
         quants.quantize(gauss(), "Q4_K", w)
 
 
+def test_an_error_report_refuses_the_importances_that_quantize_refuses():
+    x = gauss()
+    data = quants.quantize(x, "Q4_K")
+    for w in (np.ones(511), np.ones((24, 512)), np.ones((1, 512)), np.full(512, np.nan), np.full(512, np.inf),
+              -np.ones(512), np.ones(512, bool), np.ones(512, complex), np.array([None] * 512), 1.0, "a"):  # fmt: skip
+        messages = []
+        for refuses in (lambda w=w: quants.quantize(x, "Q4_K", w), lambda w=w: quants.error_report(x, data, "Q4_K", w)):
+            with pytest.raises(UsageError, match="importance: expected") as found:
+                refuses()
+            messages.append(str(found.value))
+        assert messages[0] == messages[1]
+    stack = x.reshape(2, 12, 512)
+    for shape in ((2, 1, 512), (2, 12, 512), (12, 512)):
+        with pytest.raises(UsageError, match=r"importance: expected numbers of shape \[512\] or \[2, 512\]"):
+            quants.error_report(stack, data.reshape(2, 12, -1), "Q4_K", np.ones(shape))
+    for none in ("abc", x.astype(complex)):
+        with pytest.raises(UsageError, match="Q4_K: expected an array of numbers"):
+            quants.error_report(none, data, "Q4_K")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "a", True])
+def test_numbers_of_threads_that_are_none_are_refused(threads):
+    for x in (gauss(), np.tile(gauss(), (100, 1))):
+        with pytest.raises(UsageError, match="threads: expected a whole number from 1, found "):
+            quants.quantize(x, "Q8_0", threads=threads)
+
+
 def test_empty_arrays_are_empty():
     assert quants.quantize(np.zeros((0, 256), np.float32), "Q4_K").shape == (0, 144)
     assert quants.quantize(np.zeros((3, 0), np.float32), "Q8_0").shape == (3, 0)
