@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeq.errors import UsageError, shown
 from edgeq.gguf import Value
-from edgeq.quantize.plan import Choice
+from edgeq.quantize.plan import FLOATS, Choice
 from edgeq.quantize.roles import layer_of
 from edgeq.quantize.stream import matrices_of
 
@@ -28,20 +28,38 @@ class Importances(Protocol):
     def unreached(self, name: str) -> int: ...
 
 
+def weighed(c: Choice) -> bool:
+    """Whether importances change what becomes of this tensor."""
+    return c.changes and len(c.shape) > 1 and c.target.name not in FLOATS
+
+
 def find(plan: Iterable[Choice], importance: Importances | None, model: str) -> dict[str, F32 | None]:
-    """Of every tensor by its name: float32 [matrices, columns], or None. UsageError for those of another model."""
+    """Of every tensor by its name: float32 [matrices, columns], or None. UsageError for those of another model, and
+    where they change nothing: a file says that it was made with importances only if it was."""
     plan = tuple(plan)
     out: dict[str, F32 | None] = {c.name: None for c in plan}
     if importance is None:
         return out
+    rounded = [c for c in plan if weighed(c)]
+    if not rounded:
+        raise UsageError(
+            "importance matrix: no tensor is quantized, so importances change nothing; leave the matrix out, or take a "
+            "mix, as Q4_K_M"
+        )
     for c in plan:
         if c.changes and len(c.shape) > 1:
             matrices, n = matrices_of(c.shape), c.shape[-1]
             found = importance.importance(c.name, matrices, n)
             out[c.name] = None if found is None else found.reshape(matrices, n)
-    if not any(w is not None for w in out.values()) and any(c.changes and "blk." in c.name for c in plan):
+    if all(out[c.name] is None for c in rounded):
+        if any("blk." in c.name for c in rounded):
+            raise UsageError(
+                f"importance matrix: has no entry for any tensor of {shown(model)} that is quantized; it belongs to "
+                "another model"
+            )
         raise UsageError(
-            f"importance matrix: has no entry for any tensor of {shown(model)}; it belongs to another model"
+            f"importance matrix: has no entry for {shown(rounded[0].name)}, and nothing else that is quantized; leave "
+            "the matrix out"
         )
     layers = 1 + max((layer_of(c.name) for c in plan), default=-1)
     beyond = next((name for name in importance.entries if layers and layer_of(name) >= layers), None)

@@ -95,7 +95,7 @@ def quantize(
             with ThreadPoolExecutor(threads) as pool:
                 results = tuple(_tried(g, c, weights, pool, threads) for c in plan)
             return Report((), name, results, missing, requantized, notes)
-        metadata = _metadata(g, mix.file_type, importance, os.fsdecode(importance_file))
+        metadata = _metadata(g, plan, mix.file_type, importance, os.fsdecode(importance_file))
         writer = Writer(
             target, metadata, [gguf.tensor_info(c.name, c.shape, c.target) for c in plan],
             overwrite=overwrite, sources=[*(part.path for part in g.parts), importance_file],
@@ -121,10 +121,13 @@ def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, .
     return again
 
 
-def _metadata(g: GGUFFile, file_type: int, importance: Importances | None, file: str) -> dict[str, Value]:
-    """That of the source, with what llama.cpp says of quantized files."""
-    old = g.metadata.typed().items()
-    out = {k: v for k, v in old if k not in SPLIT_KEYS and not k.startswith("quantize.imatrix.")}
+def _metadata(
+    g: GGUFFile, plan: Iterable[Choice], file_type: int, importance: Importances | None, file: str
+) -> dict[str, Value]:
+    """That of the source, with what llama.cpp says of quantized files. The importance matrix of the source counts as
+    long as every tensor is as it was."""
+    changed, old = any(c.changes for c in plan), g.metadata.typed().items()
+    out = {k: v for k, v in old if k not in SPLIT_KEYS and not (changed and k.startswith("quantize.imatrix."))}
     out["general.quantization_version"] = Value("u32", 2)
     if file_type >= 0:
         out["general.file_type"] = Value("u32", file_type)

@@ -85,6 +85,8 @@ FILES: list[Mutant] = [
     ),
     *In("quantize", "edgeq/quantize/importances.py", RUN)(
         ("find", "if c.changes and len(c.shape) > 1:", "if False:", "importances"),
+        ("weighed", "c.target.name not in FLOATS", "True", "importances for what is only rounded to floats"),
+        ("find", "if not rounded:", "if False:", "importances that change nothing"),
         ("metadata", "os.path.basename(file)", "file", "names of folders kept"),
         ("find", "layer_of(name) >= layers", "False", "importances of a larger model"),
         ("notes", "if name not in known]", "if False]", "entries of no tensor"),
@@ -103,6 +105,7 @@ FILES: list[Mutant] = [
         ("_fingerprint", "__version__, native.build()", "0, native.build()", "an older version goes on"),
         ("_fingerprint", "native.build(), ", "0, ", "another library goes on"),
         ("quantize", "if mix is COPY and", "if False and", "formats that COPY passes over"),
+        ("_metadata", "any(c.changes for c in plan)", "True", "what a copy says of importances"),
         ("_metadata", "if file_type >= 0:", "if True:", "what a copy says of its type"),
         ("quantize", "if g.changed():", "if False:", "sources that change"),
     ),

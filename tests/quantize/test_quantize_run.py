@@ -264,7 +264,8 @@ def test_an_entry_without_a_count_is_refused_when_it_is_used(source, tmp_path):
             quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=zero)
     assert files(tmp_path) == {"source.gguf"}
     unused = matrix(blk__0__ffn_down__weight=[5], blk__1__ffn_gate_exps__weight=[0, 0])
-    quantize(source, tmp_path / "out.gguf", "F16", importance=unused)
+    kept = Options((("ffn_gate_exps", "F16"),))
+    quantize(source, tmp_path / "out.gguf", "Q4_K_M", importance=unused, options=kept)
 
 
 def test_experts_without_a_count_are_told_of(source, tmp_path):
@@ -519,6 +520,36 @@ def test_importances_of_an_earlier_quantization_are_not_claimed(source, tmp_path
     quantize(tmp_path / "q8.gguf", tmp_path / "out.gguf", "Q4_K_M", allow_requantize=True)
     with gguf.open(tmp_path / "out.gguf") as g:
         assert not [key for key in g.metadata if key.startswith("quantize.imatrix.")]
+
+
+def test_importances_stay_named_while_every_tensor_is_as_it_was(source, tmp_path):
+    w = Importances(name for name in tensors() if name.startswith("blk."))
+    quantize(source, tmp_path / "q4.gguf", "Q4_K_M", importance=w, importance_file="im.gguf")
+    for kind in ("COPY", "Q4_K_M"):
+        quantize(tmp_path / "q4.gguf", tmp_path / f"{kind}.gguf", kind)
+        with gguf.open(tmp_path / "q4.gguf") as a, gguf.open(tmp_path / f"{kind}.gguf") as b:
+            assert b.metadata["quantize.imatrix.file"] == "im.gguf"
+            assert dict(a.metadata) == dict(b.metadata)
+
+
+@pytest.mark.parametrize("kind", ["COPY", "F16", "BF16", "F32"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_importances_that_change_nothing_are_refused_and_not_recorded(source, tmp_path, kind, dry_run):
+    for w in (Importances(name for name in tensors() if name.startswith("blk.")), Importances(["another.weight"])):
+        with pytest.raises(UsageError, match=r"matrix: no tensor is quantized, so importances change nothing; leave"):
+            quantize(source, tmp_path / "out.gguf", kind, importance=w, importance_file="im.gguf", dry_run=dry_run)
+    assert files(tmp_path) == {"source.gguf"}
+
+
+def test_importances_without_an_entry_for_what_is_quantized_are_refused(source, tmp_path):
+    w = Importances(name for name in tensors() if name.startswith("blk."))
+    options = Options(embedding="Q8_0")
+    with pytest.raises(UsageError, match=r"has no entry for token_embd\.weight, and nothing else that is quantized"):
+        quantize(source, tmp_path / "out.gguf", "F16", importance=w, options=options)
+    assert files(tmp_path) == {"source.gguf"}
+    w = Importances([*w.entries, "token_embd.weight"])
+    report = quantize(source, tmp_path / "out.gguf", "F16", importance=w, options=options)
+    assert "token_embd.weight" in {r.choice.name for r in report.results if r.weighted}
 
 
 def test_a_run_that_ends_while_it_looks_at_what_is_left_loses_nothing(source, tmp_path, monkeypatch):
