@@ -40,6 +40,8 @@ def merge(
 
     if len(words) < 3:
         raise UsageError(f"expected BASE ADAPTER[:SCALE]... OUT, found {len(words)} words")
+    if kind == "":
+        raise UsageError("--type: expected the name of a format, as f16 or q8_0, found ''")
     given: list[Any] = [(name, scale * own) for name, own in map(adapter, words[1:-1])]
     with interrupted(), Progress("merging") as progress:
         told = None if quiet or as_json else lambda done, total, _: progress(done, total)

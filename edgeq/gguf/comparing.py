@@ -76,7 +76,8 @@ def compare(
     With `data` every byte of tensors of one shape is compared, and where they differ or their formats do, the
     numbers; memory stays bounded. `tensors` is a regular expression that a tensor's name must contain a match of;
     `progress` is called with the tensors compared so far and those there are.
-    Raises UsageError for a bad expression, GGUFError for files that cannot be read or change meanwhile.
+    Raises UsageError for a bad expression or one that is found in no name, GGUFError for files that cannot be read or
+    change meanwhile.
     """
     try:
         wanted = re.compile(tensors or "")
@@ -87,6 +88,8 @@ def compare(
         changes, same = [], 0
         names = [*old.tensors, *(n for n in new.tensors if n not in old.tensors)]
         names = [n for n in names if wanted.search(n)]
+        if tensors and not names:
+            raise UsageError(f"tensors {shown(tensors, 60)!r}: found in no name of a tensor of either model")
         for done, name in enumerate(names):
             if progress is not None:
                 progress(done, len(names))

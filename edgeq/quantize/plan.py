@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 FLOATS = ("F32", "F16", "BF16")
 NAMED = 3  # patterns in a note; the others are counted
+OUTPUT, EMBEDDING, KEEP_OUTPUT = "--output-type", "--embedding-type", "--leave-output-tensor"  # in messages
 _INTEGERS = ("I8", "I16", "I32", "I64")
 
 
 class Options(Record):
     """How to depart from a mix. `overrides`: pairs of a pattern (searched in the name, in any case) and a format, the
     first that fits counts; `output`, `embedding`: formats of these matrices; `pure`: the mix's format for all matrices;
-    `keep_output`: the output matrix stays as it is."""
+    `keep_output`: the output matrix stays as it is, whose format then cannot be given."""
 
     overrides: tuple[tuple[str, str], ...] = ()
     output: str | None = None
@@ -35,7 +36,8 @@ class Options(Record):
 
 class Choice(Record):
     """A tensor's fate. `why` it is not what the mix says for its role, or empty; `fallback`: the format that its rows
-    do not fit; `low`: of so few bits that it needs importances; `asked`: the override that decided it, if one did."""
+    do not fit; `low`: of so few bits that it needs importances; `asked`: the override that decided it, or the option
+    alone, if one did."""
 
     name: str
     shape: tuple[int, ...]
@@ -85,16 +87,37 @@ def make_plan(
 ) -> list[Choice]:  # fmt: skip
     """A choice for every tensor, in their order; imatrix: there will be importances.
 
-    UsageError for formats or patterns that make no sense."""
+    UsageError for formats or patterns that make no sense, and options that contradict each other."""
     rows = list(tensors)
     names = [t.name for t in rows]
     options = options or Options()
+    _check(options)
     facts = Facts.of(metadata, names, imatrix)
     chooser = _Chooser(mix, facts, options, _patterns(options.overrides), "output.weight" not in names)
     # llama.cpp counts tensors in this order
     ordered = sorted(rows, key=lambda t: (layer_of(t.name), t.name.encode()))
     found = {t.name: chooser.choose(t) for t in ordered}
     return [found[name] for name in names]
+
+
+def _check(options: Options) -> None:
+    if options.keep_output and options.output is not None:
+        raise UsageError(
+            f"{KEEP_OUTPUT} and {OUTPUT}: the one keeps output.weight as it is, the other names its format; give one"
+        )
+    for option, fmt in _formats(options):
+        if not fmt:
+            raise UsageError(f"{option}: expected the name of a format, as Q8_0, found ''")
+        try:
+            writable(fmt)
+        except UsageError as e:
+            raise UsageError(f"{option}: {e}") from None
+
+
+def _formats(options: Options) -> list[tuple[str, str]]:
+    """The options that name the format of one matrix, with the format."""
+    both = ((OUTPUT, options.output), (EMBEDDING, options.embedding))
+    return [(option, fmt) for option, fmt in both if fmt is not None]
 
 
 Override = tuple[re.Pattern[str], Format, tuple[str, str]]  # compiled, and as it was given
@@ -112,7 +135,7 @@ def _patterns(overrides: Iterable[tuple[str, str]]) -> list[Override]:
 
 
 def idle(choices: Iterable[Choice], options: Options) -> list[str]:
-    """Notes on overrides that decided nothing."""
+    """Notes on overrides and options that decided nothing."""
     rows = list(choices)
     used = {c.asked for c in rows}
     fitting: list[str] = []
@@ -129,6 +152,13 @@ def idle(choices: Iterable[Choice], options: Options) -> list[str]:
         if found:
             more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
             out.append(f"tensor types that {what}: {', '.join(found[:NAMED])}{more}")
+    tied = not any(c.name == "output.weight" for c in rows)
+    why = f": the model has no output.weight; {EMBEDDING} is for its token_embd.weight" if tied else ""
+    for option, fmt in _formats(options):
+        if (option,) not in used:
+            out.append(f"{option} {shown(fmt, 20)}: no tensor takes it{why if option == OUTPUT else ''}")
+    if options.keep_output and tied:
+        out.append(f"{KEEP_OUTPUT}: no tensor takes it{why}")
     return out
 
 
@@ -169,20 +199,20 @@ class _Chooser:
         o = self._options
         # the table of embeddings for each layer is a large one of its own: a pattern that names it comes first
         if role == "token_embd" and o.embedding and not (named and t.name != "token_embd.weight"):
-            return writable(o.embedding), "embedding format as asked", ()
+            return writable(o.embedding), "embedding format as asked", (EMBEDDING,)
         if role == "output" and o.output:
-            return writable(o.output), "output format as asked", ()
+            return writable(o.output), "output format as asked", (OUTPUT,)
         if named:
             return named[1], "as asked", named[2]
         if self._mix.default in FLOATS or o.pure:
             return by_name(self._mix.default), "", ()
         if role == "output" or (self._tied and role == "token_embd"):
+            if o.output:
+                return writable(o.output), "output format as asked", (OUTPUT,)
             return self._output(t), "", ()
         return by_name(self._ruled(t, role)), "", ()
 
     def _output(self, t: Tensor | TensorInfo) -> Format:
-        if self._options.output:
-            return writable(self._options.output)
         default = by_name(self._mix.default)
         fits = self._mix.output == "Q8_0" or (self._facts.arch != "falcon" and t.shape[-1] % default.block == 0)
         return by_name(self._mix.output if fits else "Q8_0")

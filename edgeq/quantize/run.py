@@ -90,11 +90,13 @@ def quantize(
         requantized = _check_sources(g, plan, allow_requantize)
         weights = importances.find(plan, importance, g.path)
         missing = tuple(c.name for c in plan if c.changes and importance and weights[c.name] is None)
-        notes = (*idle(plan, options or Options()), *importances.notes(plan, importance))
+        notes = [*idle(plan, options or Options()), *importances.notes(plan, importance)]
+        if keep_split and len(g.parts) == 1:
+            notes.append("--keep-split: the source is not split; the result is one file")
         if dry_run:
             with ThreadPoolExecutor(threads) as pool:
                 results = tuple(_tried(g, c, weights, pool, threads) for c in plan)
-            return Report((), name, results, missing, requantized, notes)
+            return Report((), name, results, missing, requantized, tuple(notes))
         metadata = _metadata(g, plan, mix.file_type, importance, os.fsdecode(importance_file))
         writer = Writer(
             target, metadata, [gguf.tensor_info(c.name, c.shape, c.target) for c in plan],
@@ -106,7 +108,7 @@ def quantize(
             results = tuple(_written(g, plan, weights, writer, pool, threads, progress))
             if g.changed():
                 raise GGUFError(f"{shown(g.path)}: the file was changed while it was read; nothing was written")
-        return Report(writer.paths, name, results, missing, requantized, notes)
+        return Report(writer.paths, name, results, missing, requantized, tuple(notes))
 
 
 def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, ...]:

@@ -210,6 +210,7 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["hash", "{}", "--check", "/no/such"], "No such file"),
         (["diff", "{}", "/no/such"], "No such file"),
         (["diff", "{}", "{}", "--tensors", "("], "regular expression"),
+        (["diff", "{}", "{}", "--tensors", "typo"], "tensors 'typo': found in no name of a tensor of either model"),
         (["extract", "{}", "x\x1b", "{}-x"], "no tensor x\\x1b"),
         (["extract", "{}", "x", "-"], "no tensor x"),
         (["extract", "{}", "x", "{}-x", "--metadata"], "no metadata key x"),
@@ -219,6 +220,7 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["extract", "{}", "n", "{}", "--metadata", "--force"], "is the file that is read"),
         (["template", "{}", "--name", "x"], "no template 'x'"),
         (["template", "{}", "--set", "/no/such"], "/no/such"),
+        (["template", "{}", "--list", "--set", "{}"], "--list and --set: "),
         (["template", "{}", "--output", "{}-x"], "--set"),
     ],
 )

@@ -88,6 +88,12 @@ def test_merge_into_a_quantized_model_says_what_rounding_costs(
     assert "% of what the adapter adds (blk." in err
 
 
+def test_merge_into_a_format_without_a_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write(tmp_path / "a.gguf", adapter(tiny()))
+    assert main(["lora", "merge", str(tiny()), str(a), str(tmp_path / "m.gguf"), "--type", ""]) == 2
+    assert "--type: expected the name of a format" in capsys.readouterr().err and not (tmp_path / "m.gguf").exists()
+
+
 def test_merge_needs_three_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lora", "merge", "a.gguf", "b.gguf"]) == 2
     assert "expected BASE ADAPTER[:SCALE]... OUT" in capsys.readouterr().err

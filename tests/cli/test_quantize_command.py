@@ -112,6 +112,13 @@ def test_patterns_that_fit_nothing_are_not_passed_over_in_silence(narrow, capsys
     assert json.loads(run(capsys, *words, "--json")[1])["notes"] == ["tensor types that fit no tensor: attn_w=Q4_0"]
 
 
+def test_options_that_no_tensor_takes_are_not_passed_over_in_silence(narrow, capsys):
+    code, out, err = run(capsys, narrow, "F16", "--output-type", "Q8_0", "--keep-split", "--json")
+    option, split = json.loads(out)["notes"]
+    assert code == 0 and err.splitlines()[:2] == [option, split]
+    assert option.startswith("--output-type Q8_0: no tensor takes it: ") and split.startswith("--keep-split: ")
+
+
 def test_the_name_of_a_part_is_not_in_that_of_the_result(narrow, capsys, tmp_path):
     gguf.split_model(narrow, tmp_path / "sp", max_tensors=8)
     first = min(tmp_path.glob("sp-*"))

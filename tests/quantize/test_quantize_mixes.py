@@ -85,6 +85,45 @@ def test_patterns_that_decide_nothing_are_told_of(made):
     ]
 
 
+def idle_of(path, mix, **options):
+    with gguf.open(path) as g:
+        chosen = Options(**options)
+        return idle(make_plan(g.tensors.values(), g.metadata, mix_named(mix)[1], chosen), chosen)
+
+
+TIED = "no tensor takes it: the model has no output.weight; --embedding-type is for its token_embd.weight"
+
+
+def test_formats_of_one_matrix_that_no_tensor_takes_are_told_of(made):
+    for mix, more in (("F16", {}), ("Q5_0", {"pure": True}), ("Q4_0", {"embedding": "Q5_0"}),
+                      ("Q4_0", {"overrides": (("token_embd", "Q5_0"),)})):  # fmt: skip
+        assert idle_of(made("tied"), mix, output="Q8_0", **more) == [f"--output-type Q8_0: {TIED}"]
+    for name, mix in (("tied", "Q4_0"), ("narrow", "Q4_0"), ("plain", "F16"), ("plain", "Q4_0")):
+        assert idle_of(made(name), mix, output="Q4_K") == []
+        assert idle_of(made(name), mix, embedding="Q4_K") == []
+
+
+def test_an_output_matrix_that_is_not_there_to_be_left_is_told_of(made):
+    assert idle_of(made("tied"), "Q4_0", keep_output=True) == [f"--leave-output-tensor: {TIED}"]
+    assert idle_of(made("plain"), "Q4_0", keep_output=True) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "Q8_0", "keep_output": True}, "^--leave-output-tensor and --output-type: .*; give one$"),
+        ({"output": ""}, "^--output-type: expected the name of a format, as Q8_0, found ''"),
+        ({"embedding": ""}, "^--embedding-type: expected the name of a format, as Q8_0, found ''"),
+        ({"output": "Q9"}, "^--output-type: unknown format Q9"),
+        ({"embedding": "I8"}, "^--embedding-type: I8 is not a format of weights"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_whether_a_tensor_takes_them_or_not(made, options, message):
+    for name in ("plain", "tied"):
+        with pytest.raises(UsageError, match=message):
+            plan(made(name), "F16", **options)
+
+
 def test_a_fallback_of_what_a_pattern_names_counts_as_decided(made):
     options = Options((("attn_q", "Q4_K"),))
     with gguf.open(made("narrow")) as g:

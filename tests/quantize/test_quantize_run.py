@@ -332,6 +332,14 @@ def test_split_models_stay_split_or_become_one(tmp_path):
         assert [t.part for t in a.tensors.values()] == [t.part for t in b.tensors.values()]
 
 
+def test_a_source_that_is_not_split_is_told_of_where_it_was_to_stay_split(source, tmp_path):
+    report = quantize(source, tmp_path / "out.gguf", "Q8_0", keep_split=True)
+    assert report.notes == ("--keep-split: the source is not split; the result is one file",)
+    gguf.split_model(source, tmp_path / "parts", max_tensors=5)
+    parts = min(tmp_path.glob("parts-*"))
+    assert quantize(parts, tmp_path / "many.gguf", "Q8_0", keep_split=True).notes == ()
+
+
 class Stop(BaseException):
     """Ctrl-C, at a chosen point."""
 

@@ -21,7 +21,7 @@ from edgeq.gguf.values import plain
 @click.argument("b")
 @click.option("--no-data", is_flag=True, help="Compare names, shapes and formats of tensors, but no weights.")
 @click.option("--no-metadata", is_flag=True, help="Compare tensors alone.")
-@click.option("--tensors", metavar="REGEX", help="Only tensors in whose name this is found.")
+@click.option("--tensors", metavar="REGEX", help="Only tensors in whose name this is found; there has to be one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(a: str, b: str, no_data: bool, no_metadata: bool, tensors: str | None, as_json: bool) -> int:
     """Compare two models; exit code 1 if they differ.

@@ -27,6 +27,8 @@ def command(
 ) -> int | None:
     """Print the chat template of FILE, or replace it with --set. Exit code 1 if there is none."""
     if source is not None:
+        if listing:
+            raise UsageError("--list and --set: the one shows the templates, the other replaces one; give one of them")
         replace(file, name, source, as_json=as_json, **options)
         return 0
     if options["output"] or options["dry_run"]:
