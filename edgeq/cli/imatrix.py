@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgeq.imatrix import Collector, ImportanceMatrix, Statistics
 
 Told = Callable[[int, int], object]
+COLLECTING = ("chunks", "from_chunk", "output_weight", "parse_special", "save_frequency", "threads")  # options
+WRITING = ("output", "output_format", "overwrite")
 
 
 @click.command(
@@ -39,7 +41,7 @@ Told = Callable[[int, int], object]
 @click.option("--chunk-size", type=click.IntRange(1, 1 << 20), metavar="N",
               help="Tokens of a chunk [512]; also of those chunks that a .dat file counts.")  # fmt: skip
 @click.option("--chunks", type=click.IntRange(1), metavar="N", help="Run at most N chunks.")
-@click.option("--from-chunk", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N chunks.")
+@click.option("--from-chunk", type=click.IntRange(0), metavar="N", help="Leave out the first N chunks.")
 @click.option("--output-weight", is_flag=True, help="Also for the weight of the logits.")
 @click.option("--parse-special", is_flag=True, help="Text that spells a special token becomes that token.")
 @click.option("--save-frequency", type=click.IntRange(1), metavar="N", help="Write OUT after every N chunks already.")
@@ -57,10 +59,12 @@ def command(model: str | None, texts: tuple[str, ...], **options: Any) -> None:
     if options["show"] or options["convert"]:
         _alone(model, options)
     elif model is not None and options["merge"] and _is_matrix(model):
+        _refuse("no model is run", COLLECTING, options)
         _write(_merged([*options["merge"], model, *texts], options), options)
     elif model is None:
         if not options["merge"]:
             raise UsageError("MODEL is missing: the GGUF file of a model; or --merge, --convert or --show")
+        _refuse("no model is run", COLLECTING, options)
         _write(_merged(options["merge"], options), options)
     else:
         _collect(model, texts, options)
@@ -70,6 +74,9 @@ def _alone(model: str | None, options: dict[str, Any]) -> None:
     """--show and --convert, which take one file and no model."""
     if model is not None or options["merge"] or (options["show"] and options["convert"]):
         raise UsageError("--show and --convert take one file each, and go with no MODEL, no text and no --merge")
+    _refuse("no model is run", COLLECTING, options)
+    if options["show"]:
+        _refuse("--show writes no file", WRITING, options)
     matrix = imatrix.load(options["show"] or options["convert"], options["chunk_size"])
     if options["convert"]:
         _write(matrix, options)
@@ -79,6 +86,12 @@ def _alone(model: str | None, options: dict[str, Any]) -> None:
     Out().write("\n".join(told) + "\n")
     for warning in found.warnings:
         say(f"warning: {warning}")
+
+
+def _refuse(why: str, names: Sequence[str], options: dict[str, Any]) -> None:
+    """UsageError for options that say nothing here."""
+    if given := [f"--{name.replace('_', '-')}" for name in names if options[name] not in (None, False)]:
+        raise UsageError(f"{', '.join(given)}: of no use, as {why}; leave it out")
 
 
 def _is_matrix(path: str) -> bool:
@@ -146,7 +159,7 @@ def _collect(name: str, texts: tuple[str, ...], options: dict[str, Any]) -> None
                 options["overwrite"] = True  # it is ours now
 
         new = imatrix.collect(
-            model, data, size, chunks=options["chunks"], from_chunk=options["from_chunk"],
+            model, data, size, chunks=options["chunks"], from_chunk=options["from_chunk"] or 0,
             output_weight=options["output_weight"], parse_special=options["parse_special"], datasets=names, after=after,
         )  # fmt: skip
     _write(_sum([("what was counted", new), ("--merge", earlier)]) if earlier else new, options)

@@ -162,6 +162,21 @@ def test_a_file_is_converted(call: Any) -> None:
     assert "exists already" in call("--convert", "a.gguf", "-o", "odd")[2]
 
 
+def test_options_that_count_for_nothing_are_refused(call: Any) -> None:
+    a, b = made("a.gguf"), made("b.gguf")
+    for options in (("--chunks", 3), ("--from-chunk", 1), ("--output-weight",), ("--parse-special",),
+                    ("--save-frequency", 2), ("--threads", 1)):  # fmt: skip
+        for words in (("--show", a), ("--convert", a, "-o", "c.dat"), ("--merge", a, "--merge", b, "-o", "c.gguf"),
+                      ("--merge", a, b, "-o", "c.gguf")):  # fmt: skip
+            code, out, err = call(*words, *options)
+            assert (code, out) == (2, "") and f"{options[0]}: of no use, as no model is run; leave it out" in err
+    for options in (("-o", "c.gguf"), ("--output-format", "dat"), ("--overwrite",)):
+        code, out, err = call("--show", a, *options)
+        assert (code, out) == (2, "") and ": of no use, as --show writes no file; leave it out" in err
+    assert "--output, --overwrite: of no use" in call("--show", a, "-o", "c.gguf", "--overwrite")[2]
+    assert sorted(os.listdir()) == ["a.gguf", "b.gguf"]
+
+
 def test_statistics_are_shown(call: Any) -> None:
     made("a\x1b[2J.gguf", (0.0, 512.0))
     code, out, err = call("--show", "a\x1b[2J.gguf")
