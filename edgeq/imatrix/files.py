@@ -84,9 +84,11 @@ def _entry(where: str, name: str, tensors: dict[str, gguf.Tensor]) -> Entry:
             raise GGUFError(f"{where}: tensor {shown(tensor.name)} is {tensor.format.name}, expected F32")
     sums, counts, *signed = (_floats(tensors[s]) if s in tensors else None for s in SUFFIXES)
     try:
-        return Entry(sums, counts, *signed)
+        entry = Entry(sums, counts, *signed)
+        entry.floats()  # counts under 1 can make means larger than any float32
     except UsageError as e:
         raise GGUFError(f"{where}: {shown(name)}: {e}") from None
+    return entry
 
 
 def _floats(tensor: gguf.Tensor) -> np.ndarray:

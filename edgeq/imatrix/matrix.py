@@ -68,8 +68,18 @@ class Entry:
         import numpy as np
 
         counted = self.counts[:, None] > 0
-        made: np.ndarray = np.divide(self.sums, self.counts[:, None], out=np.ones_like(self.sums), where=counted)
+        with np.errstate(over="ignore"):  # infinite then, which `floats` refuses
+            made: np.ndarray = np.divide(self.sums, self.counts[:, None], out=np.ones_like(self.sums), where=counted)
         return made
+
+    def floats(self) -> np.ndarray:
+        """The means as float32. UsageError if one is too large for that."""
+        import numpy as np
+
+        means, most = self.means(), float(np.finfo(np.float32).max)
+        if means.max() > most:
+            raise UsageError(f"a mean square is {means.max():g}; expected at most {most:g}, the largest float32")
+        return means.astype(np.float32)
 
     def __repr__(self) -> str:
         return f"<Entry {list(self.sums.shape)}, {self.counts.max():g} tokens>"
@@ -102,9 +112,8 @@ class ImportanceMatrix:
         """Mean squares of the inputs of weight `name`, as llama-quantize would weigh them: float32 [matrices, n], or
         [n] of one matrix. Ones for an expert that no token reached; None if there is no entry.
 
-        Raises UsageError if the entry is of a weight of another shape, or nothing was counted for it."""
-        import numpy as np
-
+        Raises UsageError if the entry is of a weight of another shape, nothing was counted for it, or its means are too
+        large."""
         entry = self.entries.get(name)
         if entry is None:
             return None
@@ -120,7 +129,10 @@ class ImportanceMatrix:
                 f"importance matrix, {shown(name)}: nothing was counted for it, all counts or all sums are 0; collect "
                 "the matrix over more text, or leave the entry out"
             )
-        means = found.means().astype(np.float32)
+        try:
+            means = found.floats()
+        except UsageError as e:
+            raise UsageError(f"importance matrix, {shown(name)}: {e}") from None
         return means[0] if matrices == 1 else means
 
     def unreached(self, name: str) -> int:

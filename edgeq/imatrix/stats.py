@@ -96,7 +96,17 @@ def _warnings(matrix: ImportanceMatrix, tensors: tuple[TensorStatistics, ...]) -
             rare[t.name] = f"{few} of {len(counts)}"
     if rare:
         out.append(f"experts are reached less than {RARE:.0%} as often as the mean in {_listed(rare)}; more text helps")
-    zero = {t.name: f"{(1 - t.active) * 100:.3g} %" for t in counted if t.active < 1}
+    idle = {}  # experts that were reached, but whose inputs were all zero: a quantizer takes them as not reached
+    zero = {}
+    for t in counted:
+        entry = entries[t.name]
+        reached = entry.reached()
+        if none := int(((entry.counts > 0) & ~reached).sum()):
+            idle[t.name] = f"{none} of {len(reached)}"
+        if share := float((entry.sums[reached] == 0).mean()):
+            zero[t.name] = f"{share * 100:.3g} %"
+    if idle:
+        out.append(f"all inputs were zero in {_listed(idle)}; these matrices are weighed as if all columns were alike")
     if zero:
         out.append(f"columns were always zero in {_listed(zero)}; a quantizer may give them up")
     return out

@@ -174,6 +174,13 @@ def test_gguf_files_that_are_refused(case: str, tmp_path: Path) -> None:
         imatrix.load(tmp_path / "im.gguf")
 
 
+def test_means_that_float32_cannot_hold_are_refused_naming_file_and_weight(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    ImportanceMatrix({"blk.0.w": Entry([1.0, 1e30], [1e-30])}).save(path)
+    with pytest.raises(GGUFError, match=r"tiny\.gguf: blk\.0\.w: a mean square is 1e\+60; expected at most 3\.4"):
+        imatrix.load(path)
+
+
 def test_sums_of_another_type_are_refused(tmp_path: Path) -> None:
     rows = [(f"{NAME}.in_sum2", (2,), "F16", bytes(4)), (f"{NAME}.counts", (1,), "F32", bytes(4))]
     gguf.write(tmp_path / "im.gguf", {"general.type": "imatrix"}, rows)

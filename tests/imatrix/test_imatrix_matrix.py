@@ -149,6 +149,25 @@ def test_warnings_say_what_speaks_against_a_matrix() -> None:
     assert "w2 (50 %) and 2 more" in imatrix.statistics(ImportanceMatrix(many)).warnings[0]
 
 
+def test_an_expert_whose_inputs_were_all_zero_is_no_column_that_was() -> None:
+    sums = np.ones((4, 4)) * [[1], [0], [1], [1]]
+    entries = {"experts": Entry(sums, [FEW_TOKENS] * 4)}
+    (idle,) = imatrix.statistics(ImportanceMatrix(entries)).warnings
+    assert idle == "all inputs were zero in experts (1 of 4); these matrices are weighed as if all columns were alike"
+    sums[2] = [1, 0, 1, 1]
+    _, zero = imatrix.statistics(ImportanceMatrix({"experts": Entry(sums, [FEW_TOKENS] * 4)})).warnings
+    assert "always zero in experts (8.33 %)" in zero
+
+
+@pytest.mark.parametrize("counts", [[1e-30], [1e-320]])
+def test_means_that_float32_cannot_hold_are_refused_without_a_warning(counts: Any, recwarn: Any) -> None:
+    matrix = ImportanceMatrix({"blk.0.w": Entry([1.0, 1e30], counts)})
+    message = r"importance matrix, blk\.0\.w: a mean square is (1e\+60|inf); expected at most 3\.4\d*e\+38, the largest"
+    with pytest.raises(UsageError, match=message):
+        matrix.importance("blk.0.w", 1, 2)
+    assert not recwarn.list
+
+
 def test_reading_a_file_needs_no_model_and_no_library() -> None:
     code = """import sys
 from edgeq import imatrix

@@ -19,6 +19,7 @@ MUTANTS: list[Mutant] = [
         ("Entry.shaped", "len(self.counts) != 1 or", "", "experts read in another order"),
         ("Entry.means", "self.counts[:, None] > 0", "self.counts[:, None] > 1", "single tokens left out"),
         ("Entry.means", "np.ones_like", "np.zeros_like", "experts that nothing reached count for nothing"),
+        ("Entry.floats", "means.max() > most", "False", "means that float32 cannot hold"),
         ("ImportanceMatrix.importance", "not found.reached().any()", "False", "entries that say nothing"),
         ("Entry.reached", "(self.counts > 0) & ", "", "entries without a count"),
         ("Entry.reached", "& self.sums.any(axis=1)", "", "entries of zeros"),
@@ -32,6 +33,7 @@ MUTANTS: list[Mutant] = [
         ("_read", "name.removesuffix(suffix)", "name", "every tensor a weight of its own"),
         ("_number", "not 0 <= value <= LIMIT", "False", "numbers of chunks under zero"),
         ("_number", "isinstance(value, bool) or", "", "truth taken for a number"),
+        ("_entry", "entry.floats()", "pass", "means that float32 cannot hold"),
         ("_entry", 'tensor.format.name != "F32"', "False", "halves read as floats"),
         ("_write", "entry.counts[:, None]", "entry.counts", "counts in one row"),
         ("_write", 'gguf.Value("u32", matrix.chunk_size)', 'gguf.Value("u64", matrix.chunk_size)', "another type"),
@@ -53,6 +55,7 @@ MUTANTS: list[Mutant] = [
         ("_tensor", "[-max(1, round(TOP * len(x))) :]", "[: max(1, round(TOP * len(x)))]", "the smallest columns"),
         ("_tensor", "entry.means()[counted]", "entry.means()", "ones of experts that nothing reached"),
         ("_warnings", "(counts > 0) & (counts < RARE", "(counts < RARE", "experts never reached called rare too"),
+        ("_warnings", "entry.sums[reached]", "entry.sums", "columns of experts whose inputs were all zero"),
         ("_by_layer", "int(number)", "0", "layer 10 before layer 9"),
     ),
     *imatrix("collecting", "collect")(
