@@ -87,10 +87,13 @@ def matrices_of(shape: tuple[int, ...]) -> int:
 
 
 def _convert(job: Job, data: U8, first: int, matrix: int) -> Piece:
-    x = floats(data, job.tensor.format)
+    fmt = job.tensor.format
+    # of F64 the encoder takes the numbers as they are, and so can name one that is too large
+    exact = quants.dequantize(data, fmt) if fmt.name == "F64" else floats(data, fmt)
     w = None if job.importance is None else job.importance[matrix]
     try:
-        out = quants.quantize(x, job.target, w, threads=1)
+        out = quants.quantize(exact, job.target, w, threads=1)
+        x = exact.astype(np.float32, copy=False)
         if job.keep_size:
             gain.keep_size(x, out, job.target, w)
     except FormatError as e:

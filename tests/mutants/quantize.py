@@ -80,6 +80,8 @@ FILES: list[Mutant] = [
         ("make_plan", "(layer_of(t.name), t.name.encode())", "t.name", "order in which tensors are counted"),
         ("_patterns", "re.compile(pattern, re.IGNORECASE)", "re.compile(pattern.lower())", "escapes in patterns"),
         ("idle", "if (pattern, fmt) not in used:", "if False:", "patterns that decide nothing"),
+        ("idle", "if (option,) not in used:", "if False:", "formats that no tensor takes"),
+        ("_check", "options.keep_output and", "False and", "options that contradict each other"),
         ("_Chooser._fitting", "fmt.name, asked)", "fmt.name)", "a pattern whose format does not fit"),
         ("mix_named", "if name not in numbers:", "if False:", "numbers of no mix"),
     ),
@@ -107,6 +109,7 @@ FILES: list[Mutant] = [
         ("quantize", "if mix is COPY and", "if False and", "formats that COPY passes over"),
         ("_metadata", "any(c.changes for c in plan)", "True", "what a copy says of importances"),
         ("_metadata", "if file_type >= 0:", "if True:", "what a copy says of its type"),
+        ("quantize", "len(g.parts) == 1", "False", "a split that is not kept"),
         ("quantize", "if g.changed():", "if False:", "sources that change"),
     ),
     *In("quantize", "edgeq/quantize/stream.py", RUN)(
