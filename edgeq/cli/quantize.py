@@ -79,11 +79,16 @@ def _places(words: Sequence[str]) -> tuple[str, str, str]:
 def _overrides(patterns: Sequence[str], file: str | None) -> tuple[tuple[str, str], ...]:
     words = list(patterns)
     if file is not None:
-        with open(file, encoding="utf-8", errors="strict") as lines:
-            try:
+        try:
+            with open(file, encoding="utf-8", errors="strict") as lines:
                 text = lines.read(LONGEST + 1)
-            except UnicodeDecodeError:
-                raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
+        except (OSError, ValueError) as error:
+            why = shown(getattr(error, "strerror", None) or error)
+            raise UsageError(
+                f"--tensor-type-file {shown(file)}: {why}; expected the name of a file of PATTERN=TYPE words"
+            ) from None
         if len(text) > LONGEST:
             raise UsageError(f"{shown(file)}: over {LONGEST} characters; expected PATTERN=TYPE words")
         words += text.split()

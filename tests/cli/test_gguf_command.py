@@ -196,6 +196,8 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["set", "{}", "n=1", "-t", "u9"], "unknown"),
         (["set", "{}", "split.count=2"], "split or merge it"),
         (["set", "{}", "x=[]"], "an empty list has no type; give one: --type array[string]"),
+        (["set", "{}", "--from-file", "x=/no/such"], "--from-file /no/such: No such file or directory; VALUE is then"),
+        (["set", "{}", "--from-file", "x=/"], "--from-file /: Is a directory; VALUE is then the name of a file"),
         (["unset", "{}", "x\x1b[2J"], "\\x1b[2J: is not there"),
         (["rename", "{}", "n", "eps"], "there already"),
         (["rename", "{}", "--tensor", "n", "x"], "no tensor n"),

@@ -95,6 +95,13 @@ def test_a_file_of_patterns_that_is_too_long_is_not_cut(narrow, capsys, tmp_path
     assert code == 2 and "types.txt: over 1048576 characters" in err
 
 
+def test_a_file_of_patterns_that_cannot_be_read_is_named_with_its_option(narrow, capsys, tmp_path):
+    for name in (tmp_path / "none", tmp_path):
+        code, out, err = run(capsys, narrow, "Q4_K_M", "--tensor-type-file", name)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"--tensor-type-file {name}: " in err and "expected the name of a file of PATTERN=TYPE words" in err
+
+
 def test_importance_matrices_of_llama_cpp_serve(narrow, capsys, tmp_path):
     dat = write_dat(tmp_path / "im.dat", blk__0__attn_q__weight=576, blk__0__ffn_down__weight=1536)
     code, out, err = run(capsys, narrow, "Q4_K_M", "--imatrix", dat, "--json")

@@ -42,9 +42,13 @@ def command(file: str, pairs: tuple[str, ...], kind: str | None, from_file: bool
 
 
 def read(path: str) -> str:
-    """The text in a file, its bytes as they are."""
-    with Path(path).open("rb") as file:
-        data = file.read(limits.MAX_HEADER + 1)
+    """The text in a file, its bytes as they are. UsageError if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(limits.MAX_HEADER + 1)
+    except (OSError, ValueError) as error:
+        why = shown(getattr(error, "strerror", None) or error)
+        raise UsageError(f"--from-file {shown(path)}: {why}; VALUE is then the name of a file") from None
     if len(data) > limits.MAX_HEADER:
         raise UsageError(f"{shown(path)}: over {limits.MAX_HEADER} bytes; no header can hold that")
     return data.decode("utf-8", "surrogateescape")
