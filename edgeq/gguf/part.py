@@ -132,7 +132,8 @@ def _open(path: str) -> Any:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else e
-        raise GGUFError(f"{shown(path)}: cannot be opened: {shown(reason)}") from None
+        hint = _half_replaced(path) if isinstance(e, FileNotFoundError) else ""
+        raise GGUFError(f"{shown(path)}: cannot be opened: {shown(reason)}{hint}") from None
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
@@ -142,6 +143,18 @@ def _open(path: str) -> Any:
     except BaseException:
         os.close(fd)
         raise
+
+
+def _half_replaced(path: str) -> str:
+    """For the error that a file is missing: where a killed run left it."""
+    from edgeq.gguf.placing import replaced
+
+    if (old := replaced(path)) is None:
+        return ""
+    return (
+        f"; a run was killed while it gave the parts of this model their names, and left {shown(old)}: make the model "
+        "again with overwriting, which first puts back what was there"
+    )
 
 
 def _address(mapped: mmap.mmap) -> int:

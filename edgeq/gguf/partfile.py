@@ -50,6 +50,11 @@ def beside(target: str, ending: str) -> str:
     return os.path.join(folder, f".{name}.{ending}")
 
 
+def reason(e: BaseException) -> str:
+    """Why the system refused, in its words."""
+    return str(getattr(e, "strerror", None) or e)
+
+
 def _remove_stale(target: str) -> None:
     """Removes what killed runs left of `target`. Never raises: what cannot be removed stays. Not on Windows."""
     if os.name == "nt":
@@ -182,7 +187,7 @@ class PartFile:
         self.path = ""
 
     def error(self, e: Exception) -> GGUFError:
-        return GGUFError(f"{shown(self.target)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}")
+        return GGUFError(f"{shown(self.target)}: cannot be written: {shown(reason(e))}")
 
     def write(self, data: Any) -> None:
         """Appends the bytes of a buffer."""

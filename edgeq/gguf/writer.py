@@ -23,6 +23,7 @@ from edgeq.gguf.journal import Journal
 from edgeq.gguf.metadata import Value
 from edgeq.gguf.part import Part
 from edgeq.gguf.partfile import PartFile, check_target
+from edgeq.gguf.placing import place, settle
 from edgeq.gguf.reader import open
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.gguf.split import part_name
@@ -62,15 +63,15 @@ class Writer:
         with Writer(path, metadata, [("output.weight", (n, k), "Q8_0"), …]) as w:
             w.write("output.weight", data)         # bytes, an array, or an iterable of such chunks
 
-    The file appears under its name, complete and read back by the strict reader, when the block ends; an
-    exception leaves nothing behind. `metadata` is a Metadata, or a mapping of plain values and gguf.Value.
-    `sources` are the files that are read meanwhile: writing over one of them is refused. With `max_tensors`
-    or `max_bytes` (of tensor data) per file the model is split; `paths` are the files that are written.
-    `pad_end=False` leaves out the padding after the last tensor. `groups` are the numbers of tensors of each file
-    where a model is to be split just so. With `resume`, a text that says what is made from what, a run that ends early
-    leaves what it wrote, and the next one for the same text goes on from there: `done` tensors then need not be
-    written again. Raises UsageError for arguments that make no
-    GGUF file, GGUFError if the disk refuses.
+    The file appears under its name, complete and read back by the strict reader, when the block ends, the parts of a
+    split model all together; an exception leaves nothing behind, and what was there as it was. `metadata` is a
+    Metadata, or a mapping of plain values and gguf.Value. `sources` are the files that are read meanwhile: writing
+    over one of them is refused. With `max_tensors` or `max_bytes` (of tensor data) per file the model is split;
+    `paths` are the files that are written. `pad_end=False` leaves out the padding after the last tensor. `groups` are
+    the numbers of tensors of each file where a model is to be split just so. With `resume`, a text that says what is
+    made from what, a run that ends early leaves what it wrote, and the next one for the same text goes on from there:
+    `done` tensors then need not be written again. Raises UsageError for arguments that make no GGUF file, GGUFError if
+    the disk refuses.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Writer:
     def __enter__(self) -> Writer:
         if self._files:
             raise UsageError(f"{shown(self.paths[0])}: a Writer writes once; make another")
+        settle(self.paths, self._overwrite, self._resume is not None)
         for path in self.paths:
             check_target(path, self._overwrite, self._sources)
         try:
@@ -239,10 +241,7 @@ class Writer:
                 f"tensor {shown(missing)}: not written, nor the {len(self._todo) - self._next - 1} after it"
             )
         self._end()
-        for file in self._files:
-            check_target(file.target, self._overwrite, self._sources)
-        for file in reversed(self._files):  # the first last: without it a split model is no model
-            file.commit()
+        place(self._files, self._overwrite, self._sources, self._resume is not None)
         if self._journal:
             self._journal.remove()
 

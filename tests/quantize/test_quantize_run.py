@@ -460,6 +460,64 @@ def test_two_runs_for_one_file_do_not_mix(source, tmp_path):
     assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
 
 
+def split(tmp_path):
+    """A model in parts of 4 tensors, and what is in the folder then."""
+    gguf.split_model(write_source(tmp_path / "source.gguf"), tmp_path / "parts", max_tensors=4)
+    return min(tmp_path.glob("parts-*")), files(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("n", range(1, 11))
+def test_a_resumed_run_killed_between_renames_is_gone_on_with(tmp_path, n):
+    source, before = split(tmp_path)
+    plain = quantize(source, tmp_path / "plain.gguf", "Q4_K_M", keep_split=True)
+    old = quantize(source, tmp_path / "out.gguf", "Q8_0", keep_split=True) if n % 2 else None
+    code = f"""
+import os, signal, sys
+from edgeq.quantize import quantize
+real, calls = os.replace, []
+def killed(*args):
+    calls.append(args)
+    if len(calls) == {n}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+os.replace = killed
+quantize(sys.argv[1], sys.argv[2], "Q4_K_M", keep_split=True, resume=True, overwrite={bool(old)})
+"""
+    words = [sys.executable, "-c", code, source, tmp_path / "out.gguf"]
+    code = subprocess.run(list(map(str, words)), check=False).returncode
+    assert code in (0, -signal.SIGKILL) and len(plain.paths) == 5
+    if code:
+        report, written = again(source, tmp_path / "out.gguf", keep_split=True, overwrite=bool(old))
+        assert written == []
+        for ours, theirs in zip(report.paths, plain.paths):
+            assert Path(ours).read_bytes() == Path(theirs).read_bytes()
+    assert len(files(tmp_path) - before) == 10 and not [name for name in files(tmp_path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_parts_that_cannot_be_put_in_place_leave_the_old_model(tmp_path, monkeypatch, resume):
+    source, _ = split(tmp_path)
+    old = quantize(source, tmp_path / "out.gguf", "Q8_0", keep_split=True)
+    before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
+    more = {"keep_split": True, "overwrite": True}
+
+    def refused(a, b, real=os.replace):
+        if a.endswith("out-00003-of-00005.gguf"):
+            raise PermissionError(1, "Operation not permitted")
+        real(a, b)
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "replace", refused)
+        with pytest.raises(GGUFError, match=r"out-00003-of-00005.gguf: cannot be written: .*; nothing was replaced"):
+            quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=resume, **more)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert (files(tmp_path) > before.keys()) if resume else (files(tmp_path) == before.keys())
+    if resume:
+        assert again(source, tmp_path / "out.gguf", **more)[1] == []
+        assert files(tmp_path) == before.keys() and gguf.verify(old.paths[0]) == []
+
+
 CHILD = """
 import resource, sys
 from edgeq.quantize import quantize
