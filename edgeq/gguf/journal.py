@@ -6,8 +6,8 @@ import contextlib
 import os
 from typing import IO
 
-from edgeq.errors import GGUFError, UsageError, shown
-from edgeq.gguf.partfile import beside
+from edgeq.errors import EdgeqError, GGUFError, UsageError, shown
+from edgeq.gguf.partfile import beside, open_kept, reason
 
 
 class Journal:
@@ -17,12 +17,14 @@ class Journal:
     """
 
     def __init__(self, target: str, key: str) -> None:
-        """UsageError if another run holds it, GGUFError if the disk refuses."""
+        """UsageError if another run holds it or it is a link, GGUFError if the disk refuses."""
         self.path = beside(os.path.realpath(target), "journal")
         self.digests: list[str] = []
         self._target = target
         try:
-            self._file: IO[str] = open(self.path, "a+", encoding="ascii", errors="replace")  # noqa: SIM115
+            self._file: IO[str] = open(open_kept(self.path), "r+", encoding="ascii", errors="replace")  # noqa: SIM115
+        except EdgeqError:
+            raise
         except (OSError, ValueError) as e:
             raise self._error(e) from None
         try:
@@ -85,4 +87,4 @@ class Journal:
         self.close()
 
     def _error(self, e: Exception) -> GGUFError:
-        return GGUFError(f"{shown(self.path)}: cannot be written: {shown(getattr(e, 'strerror', None) or e)}")
+        return GGUFError(f"{shown(self.path)}: cannot be written: {shown(reason(e))}")

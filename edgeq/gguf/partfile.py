@@ -11,7 +11,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
-from edgeq.errors import GGUFError, UsageError, shown
+from edgeq.errors import EdgeqError, GGUFError, UsageError, shown
 
 if TYPE_CHECKING:
     from edgeq.gguf.part import Part
@@ -48,6 +48,35 @@ def beside(target: str, ending: str) -> str:
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         name = f"{name[:_LONGEST_NAME]}-{digest}"
     return os.path.join(folder, f".{name}.{ending}")
+
+
+def open_kept(path: str) -> int:
+    """The file that an interrupted run left at `path`, or a new one, open for reading and writing. UsageError if it is
+    no regular file, or a file that has another name too: what is written must not end up elsewhere."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        fd = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _check_own(os.lstat(path), path)
+        raise
+    try:
+        _check_own(os.fstat(fd), path)
+        with contextlib.suppress(FileNotFoundError):  # another run has just ended and taken it away
+            _check_own(os.lstat(path), path)  # where links cannot be refused when they are opened
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _check_own(found: os.stat_result, path: str) -> None:
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+        return
+    kind = "is a symbolic link" if stat.S_ISLNK(found.st_mode) else "is no regular file"
+    if stat.S_ISREG(found.st_mode):
+        kind = f"is a file with {found.st_nlink} names"
+    raise UsageError(f"{shown(path)}: {kind}; expected what an interrupted run left, or nothing; remove it")
 
 
 def reason(e: BaseException) -> str:
@@ -149,9 +178,11 @@ class PartFile:
 
     def _take_up(self) -> None:
         self.path = beside(self.target, "part")
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         try:
-            self._fd = os.open(self.path, flags, 0o666)
+            self._fd = open_kept(self.path)
+        except EdgeqError:
+            self.path = ""
+            raise
         except (OSError, ValueError) as e:
             self.path = ""
             raise self.error(e) from None

@@ -138,6 +138,9 @@ FILES: list[Mutant] = [
         ("Journal._claim", "fcntl.flock", "(lambda *a: None)", "two runs at once"),
         ("Journal.__init__", "lines[0] == key and ", "", "a journal of something else"),
     ),
+    *In("quantize", "edgeq/gguf/partfile.py", RUN)(
+        ("_check_own", "and found.st_nlink <= 1", "", "a file with other names"),
+    ),
 ]  # fmt: skip
 
 MUTANTS = [*ENCODERS, *FILES]

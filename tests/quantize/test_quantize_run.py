@@ -518,6 +518,34 @@ def test_parts_that_cannot_be_put_in_place_leave_the_old_model(tmp_path, monkeyp
         assert files(tmp_path) == before.keys() and gguf.verify(old.paths[0]) == []
 
 
+@pytest.mark.parametrize("ending", ["part", "journal"])
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "hard link", "folder", "fifo"])
+def test_links_in_place_of_what_an_interrupted_run_left_are_refused(source, tmp_path, ending, kind):
+    hidden, victim = tmp_path / f".out.gguf.{ending}", tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    if kind.startswith("link"):
+        hidden.symlink_to(victim.name if kind == "link" else "nothing")
+    elif kind == "hard link":
+        os.link(victim, hidden)
+    elif kind == "folder":
+        hidden.mkdir()
+    elif hasattr(os, "mkfifo"):
+        os.mkfifo(hidden)
+    before = files(tmp_path)
+    words = {"hard link": "is a file with 2 names", "folder": "no regular", "fifo": "no regular"}.get(kind, "symbolic")
+    with pytest.raises(UsageError, match=rf"\.out\.gguf\.{ending}: .*{words}.*; remove it"):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True)
+    assert files(tmp_path) >= before and victim.read_bytes() == b"precious"
+
+
+def test_a_part_that_is_a_link_to_the_source_does_not_overwrite_it(source, tmp_path):
+    before = Path(source).read_bytes()
+    os.link(source, tmp_path / ".out.gguf.part")
+    with pytest.raises(UsageError, match="2 names"):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True)
+    assert Path(source).read_bytes() == before
+
+
 CHILD = """
 import resource, sys
 from edgeq.quantize import quantize
