@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+from collections.abc import Iterable
 from typing import IO
 
 from edgeq.errors import EdgeqError, GGUFError, UsageError, shown
@@ -13,7 +15,8 @@ from edgeq.gguf.partfile import beside, open_kept, reason
 class Journal:
     """`.NAME.journal` beside `target`: a key that says what is made, then a digest for each tensor that is written.
 
-    `digests` are those of an earlier run for the same key; with another key, or torn, it starts anew.
+    `digests` are those of an earlier run for the same key; with another key, or torn, it starts anew. `empty` says
+    that no work is lost with it, neither an earlier run's nor this one's.
     """
 
     def __init__(self, target: str, key: str) -> None:
@@ -34,6 +37,7 @@ class Journal:
             if lines[0] == key and len(lines) > 1:
                 self.digests = lines[1:-1]
             self._key = key
+            self.empty = lines == [""]
         except OSError as e:
             self.close()
             raise self._error(e) from None
@@ -58,6 +62,7 @@ class Journal:
     def settle(self, n: int) -> None:
         """The first `n` of the digests hold; tensors are added from here on."""
         self.digests = self.digests[:n]
+        self.empty = n == 0
         try:
             self._file.seek(0)
             self._file.truncate()
@@ -71,6 +76,7 @@ class Journal:
         try:
             self._file.write(digest + "\n")
             self._file.flush()
+            self.empty = False
         except OSError as e:
             raise self._error(e) from None
 
@@ -88,3 +94,26 @@ class Journal:
 
     def _error(self, e: Exception) -> GGUFError:
         return GGUFError(f"{shown(self.path)}: cannot be written: {shown(reason(e))}")
+
+
+def remove_left(targets: Iterable[str]) -> None:
+    """Removes what an interrupted run left to go on from, journal and files, unless another run is at it. Never raises:
+    what cannot be removed stays. Not on Windows, nor on filesystems without locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    paths = [os.path.realpath(target) for target in targets]
+    journal = beside(paths[0], "journal")
+    with contextlib.suppress(OSError, ValueError):
+        fd = os.open(journal, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not stat.S_ISREG(os.fstat(fd).st_mode) or not os.path.samestat(os.fstat(fd), os.lstat(journal)):
+                return
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(beside(path, "part"))
+            os.unlink(journal)
+        finally:
+            os.close(fd)

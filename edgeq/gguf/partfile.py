@@ -151,11 +151,12 @@ class PartFile:
             self._take_up()
         else:
             self._create()
+        work = kept and os.fstat(self._fd).st_size > 0  # an earlier run's
         try:
             self.reserve(size)
         except BaseException:
-            if kept:
-                self.keep()  # an earlier run's work
+            if work:
+                self.keep()
             else:
                 self.discard()
             raise

@@ -19,7 +19,7 @@ from edgeq.errors import FormatError, UsageError, shown
 from edgeq.gguf import limits
 from edgeq.gguf.encode import encode_metadata, encode_table, typed
 from edgeq.gguf.header import TensorInfo
-from edgeq.gguf.journal import Journal
+from edgeq.gguf.journal import Journal, remove_left
 from edgeq.gguf.metadata import Value
 from edgeq.gguf.part import Part
 from edgeq.gguf.partfile import PartFile, check_target
@@ -244,15 +244,21 @@ class Writer:
         place(self._files, self._overwrite, self._sources, self._resume is not None)
         if self._journal:
             self._journal.remove()
+            self._journal = None
+        else:
+            remove_left(self.paths)
 
     def _discard(self) -> None:
+        kept = self._journal is not None and not self._journal.empty
         for file in self._files:
-            if self._journal:
+            if kept:
                 file.keep()
             else:
                 file.discard()
-        if self._journal:
+        if self._journal and kept:
             self._journal.close()
+        elif self._journal:
+            self._journal.remove()
 
 
 class Plan:

@@ -137,9 +137,14 @@ FILES: list[Mutant] = [
     *In("quantize", "edgeq/gguf/journal.py", RUN)(
         ("Journal._claim", "fcntl.flock", "(lambda *a: None)", "two runs at once"),
         ("Journal.__init__", "lines[0] == key and ", "", "a journal of something else"),
+        ("Journal.__init__", 'lines == [""]', "True", "an earlier run's work"),
+        ("Journal.settle", "self.empty = n == 0", "pass", "hidden files with nothing in them"),
+        ("remove_left", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", "another run's work"),
     ),
     *In("quantize", "edgeq/gguf/partfile.py", RUN)(
         ("_check_own", "and found.st_nlink <= 1", "", "a file with other names"),
+        ("PartFile.__init__", "work = kept and os.fstat(self._fd).st_size > 0", "work = kept", "empty hidden files"),
+        ("PartFile.__init__", "work = kept and os.fstat(self._fd).st_size > 0", "work = False", "earlier work"),
     ),
 ]  # fmt: skip
 

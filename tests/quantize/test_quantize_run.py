@@ -535,7 +535,7 @@ def test_links_in_place_of_what_an_interrupted_run_left_are_refused(source, tmp_
     words = {"hard link": "is a file with 2 names", "folder": "no regular", "fifo": "no regular"}.get(kind, "symbolic")
     with pytest.raises(UsageError, match=rf"\.out\.gguf\.{ending}: .*{words}.*; remove it"):
         quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True)
-    assert files(tmp_path) >= before and victim.read_bytes() == b"precious"
+    assert files(tmp_path) == before and victim.read_bytes() == b"precious"
 
 
 def test_a_part_that_is_a_link_to_the_source_does_not_overwrite_it(source, tmp_path):
@@ -544,6 +544,68 @@ def test_a_part_that_is_a_link_to_the_source_does_not_overwrite_it(source, tmp_p
     with pytest.raises(UsageError, match="2 names"):
         quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True)
     assert Path(source).read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_run_without_resume_removes_what_an_interrupted_one_left(tmp_path):
+    source, before = split(tmp_path)
+    more = {"keep_split": True, "progress": stop_at("blk.2.ffn_up.weight")}
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, **more)
+    left = files(tmp_path) - before
+    with pytest.raises(Stop):  # one that fails does not
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", **more)
+    assert files(tmp_path) - before == left
+    report = quantize(source, tmp_path / "out.gguf", "Q4_K_M", keep_split=True)
+    assert files(tmp_path) - before == {Path(p).name for p in report.paths}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_run_without_resume_lets_another_one_go_on(source, tmp_path):
+    def second(done, total, name):
+        if name == "blk.1.ffn_up.weight":
+            quantize(source, tmp_path / "out.gguf", "Q8_0", overwrite=True)
+            assert {".out.gguf.part", ".out.gguf.journal"} < files(tmp_path)
+
+    quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, overwrite=True, progress=second)
+    quantize(source, tmp_path / "plain.gguf", "Q4_K_M")
+    assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
+    assert files(tmp_path) == {"source.gguf", "out.gguf", "plain.gguf"}
+
+
+@pytest.mark.parametrize("call", ["write", "posix_fallocate", "first tensor"])
+def test_a_resumed_run_that_has_written_nothing_leaves_no_hidden_files(source, tmp_path, monkeypatch, call):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    if call != "first tensor":
+        monkeypatch.setattr(os, call, full, raising=False)
+    with pytest.raises((GGUFError, Stop)):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, progress=stop_at("token_embd.weight"))
+    assert files(tmp_path) == {"source.gguf"}
+
+
+def test_a_resumed_run_that_starts_anew_and_has_written_nothing_leaves_no_hidden_files(source, tmp_path):
+    for kind, name in (("Q5_K_M", "blk.2.ffn_up.weight"), ("Q4_K_M", "token_embd.weight")):
+        with pytest.raises(Stop):
+            quantize(source, tmp_path / "out.gguf", kind, resume=True, progress=stop_at(name))
+    assert files(tmp_path) == {"source.gguf"}
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space is not reserved there")
+@pytest.mark.parametrize("kind", ["Q4_K_M", "Q8_0"])
+def test_a_full_disk_takes_nothing_of_an_earlier_run(source, tmp_path, monkeypatch, kind):
+    with pytest.raises(Stop):
+        quantize(source, tmp_path / "out.gguf", "Q4_K_M", resume=True, progress=stop_at("blk.2.ffn_up.weight"))
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "posix_fallocate", full)
+        with pytest.raises(GGUFError, match="No space left"):
+            quantize(source, tmp_path / "out.gguf", kind, resume=True)
+    assert len(again(source, tmp_path / "out.gguf")[1]) == 3
 
 
 CHILD = """
