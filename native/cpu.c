@@ -43,7 +43,7 @@ static uint64_t xcr0(void) {
 #endif
 #endif
 
-typedef struct { const char *name; int32_t present; } feature;
+static const int32_t *found(void);
 
 #ifdef EQ_X86
 enum { AVX, AVX2, FMA, F16C, AVX512F, AVX512BW, AVX512DQ, AVX512VL, AVX512VNNI, AVX512BF16, AVXVNNI, AMXTILE, AMXINT8, AMXBF16, FEATURES };
@@ -73,26 +73,22 @@ static void detect(int32_t on[FEATURES]) {
     on[AMXBF16] = on[AMXTILE] && seven[3] >> 22 & 1;
 }
 int32_t eq_cpu_avx2(void) {
-    int32_t on[FEATURES];
-    detect(on);
+    const int32_t *on = found();
     return on[AVX2] && on[FMA] && on[F16C];
 }
 #ifdef EQ_HAVE_AVXVNNI
 int32_t eq_cpu_avxvnni(void) {
-    int32_t on[FEATURES];
-    detect(on);
+    const int32_t *on = found();
     return eq_cpu_avx2() && on[AVXVNNI];
 }
 #endif
 int32_t eq_cpu_avx512vnni(void) {
-    int32_t on[FEATURES];
-    detect(on);
+    const int32_t *on = found();
     return eq_cpu_avx2() && on[AVX512F] && on[AVX512BW] && on[AVX512DQ] && on[AVX512VL] && on[AVX512VNNI];
 }
 #ifdef EQ_HAVE_AMX
 int32_t eq_cpu_amx(void) {
-    int32_t on[FEATURES];
-    detect(on);
+    const int32_t *on = found();
     if (!eq_cpu_avx512vnni() || !on[AVX512BF16]) return 0;
 #ifdef EQ_EMULATE_TILES
     return 1;
@@ -130,9 +126,7 @@ static void detect(int32_t on[FEATURES]) {
 }
 int32_t eq_cpu_neon(void) { return 1; }
 int32_t eq_cpu_neondot(void) {
-    int32_t on[FEATURES];
-    detect(on);
-    return on[DOTPROD];
+    return found()[DOTPROD];
 }
 #if defined(__GNUC__)
 uint64_t eq_cpu_flush_denormals(void) {
@@ -156,6 +150,15 @@ void eq_cpu_restore(uint64_t mode) { (void)mode; }
 #endif
 
 int32_t eq_cpu_always(void) { return 1; }
+
+/* Asked once a thread: in a virtual machine a CPUID can take tens of microseconds. */
+static const int32_t *found(void) {
+    static _Thread_local int32_t on[FEATURES];
+    static _Thread_local int known;
+    if (!known) detect(on);
+    known = 1;
+    return on;
+}
 
 const eq_kernels *const eq_variants[] = {
 #ifdef EQ_X86
@@ -201,8 +204,7 @@ const char *eq_isa_name(const char *forced) {
 
 const char *eq_cpu_report(void) {
     static _Thread_local char text[1024];
-    int32_t on[FEATURES] = {0};
-    detect(on);
+    const int32_t *on = found();
     int n = snprintf(text, sizeof text, "{\"features\": {");
     for (int i = 0; i < FEATURES; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "%s\"%s\": %s", i ? ", " : "", names[i], on[i] ? "true" : "false");

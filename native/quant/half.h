@@ -28,12 +28,13 @@ static inline float eq_bits_float(uint32_t bits) {
 }
 
 // fp16: 5 bits of exponent, 10 of mantissa. Subnormals, infinities and NaN payloads are kept.
+// Masks instead of branches, so that compilers make vectors of loops over it.
 static inline float eq_half(uint16_t h) {
-    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
-    const uint32_t exponent = h >> 10 & 31u, mantissa = h & 0x3ffu;
-    if (exponent == 31) return eq_bits_float(sign | 0x7f800000u | mantissa << 13);
-    if (exponent == 0) return eq_bits_float(sign | eq_float_bits((float)mantissa * 0x1p-24f));
-    return eq_bits_float(sign | (exponent + 112) << 23 | mantissa << 13);
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, magnitude = h & 0x7fffu;
+    const uint32_t subnormal = 0u - (uint32_t)(magnitude < 0x400u), infinite = 0u - (uint32_t)(magnitude >= 0x7c00u);
+    const uint32_t small = eq_float_bits((float)(int32_t)magnitude * 0x1p-24f);
+    const uint32_t normal = (magnitude << 13) + (112u << 23) + (infinite & 112u << 23);
+    return eq_bits_float(sign | (small & subnormal) | (normal & ~subnormal));
 }
 
 static inline float eq_half_at(const uint8_t *p) {
