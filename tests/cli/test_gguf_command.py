@@ -223,6 +223,7 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["template", "{}", "--name", "x"], "no template 'x'"),
         (["template", "{}", "--set", "/no/such"], "/no/such"),
         (["template", "{}", "--list", "--set", "{}"], "--list and --set: "),
+        (["template", "{}", "--list", "--name", "tool_use"], "--list and --name: "),
         (["template", "{}", "--output", "{}-x"], "--set"),
     ],
 )

@@ -33,6 +33,8 @@ def command(
         return 0
     if options["output"] or options["dry_run"]:
         raise UsageError("--output and --dry-run are for --set; to save a template, redirect stdout")
+    if listing and name is not None:
+        raise UsageError("--list and --name: the one shows which templates there are, the other one of them; give one")
     with gguf.open(file) as g:
         found = templates(g.metadata)
         if listing:
