@@ -56,6 +56,11 @@ EQ_INLINE vf affine_center(const vf *x, const vf *w, int n, vf *y) {
     return mean;
 }
 
+/* What a scan tries: rows of numbers of steps, from `least` more than the levels have, and columns of places where they start,
+ * from up * shift down. Fine for pairs of halves, whose blocks have no other scales. */
+typedef struct { int rows, columns, up; float least, step, shift; } grid;
+static const grid few = {9, 5, 1, -0.75f, 0.2f, 0.15f}, coarse = {9, 5, 1, -1.0f, 0.5f, 0.3f}, fine = {15, 9, 3, -1.0f, 0.3f, 0.2f};
+
 /* The pair that explains most among those fitted to grids whose steps and start differ a little from those of the weights'
  * range. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave,
  * and the first is taken of those that leave nothing but such errors.
@@ -72,12 +77,13 @@ static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored
     affine_sums t;
     add_plain_sums(y, w, n, &t);
     *scale = v_zero(), *offset = low;
-    for (int k = 0; k < 46; k++) {
-        int row = (k - 1) / 5, column = (k - 1) % 5;
+    const grid g = !anchored ? fine : top < 4 ? few : coarse;
+    for (int k = 0; k <= g.rows * g.columns; k++) {
+        int row = (k - 1) / g.columns, column = (k - 1) % g.columns;
         float steps = top, start = 0.0f;
         if (k) {
-            steps += top < 4 ? -0.75f + 0.2f * (float)row : -1.0f + 0.5f * (float)row;
-            start = (top < 4 ? 0.15f : 0.3f) * (float)(1 - column);
+            steps += g.least + g.step * (float)row;
+            start = g.shift * (float)(g.up - column);
         }
         /* q and x are counted from the mean and its level, `middle` */
         vf inverse = v_mul(unit, v_set(steps)), place = v_add(v_mul(v_sub(mean, low), inverse), v_set(start)), s, o;
@@ -146,6 +152,9 @@ static affine_pair polish_affine(const vf *x, const vf *w, int n, float top, vf 
         (void)affine_misfit(x, w, n, top, near, best.o, &t);
         keep_better_pair(x, w, n, top, near, v_div(v_sub(t.x, v_mul(near, t.q)), t.w), &best);
     }
-    for (int k = -1; k <= 1; k += 2) keep_better_pair(x, w, n, top, best.s, v_mul(best.o, v_set(1.0f + (float)k * 0.00075f)), &best);
+    s = best.s, o = best.o;
+    for (int k = 0; k < 15; k++) /* neighbours of both */
+        keep_better_pair(x, w, n, top, v_mul(s, v_set(1.0f + (float)(k % 5 - 2) * 0.00075f)),
+                         v_mul(o, v_set(1.0f + (float)(k / 5 - 1) * 0.00075f)), &best);
     return best;
 }

@@ -117,6 +117,25 @@ EQ_INLINE void refine_scaled(int levels, const vf *x, const vf *w, int blocks, f
     }
 }
 
+/* Where one weight leaves most of the error: values of d with which it is exact. */
+EQ_INLINE void exact_scaled(int levels, const vf *x, const vf *w, int blocks, float low, float high, const vf *s, scaled *best) {
+    int n = 256 / blocks;
+    loud of = no_loud();
+    for (int b = 0; b < blocks; b++) add_loud(x + b * n, w + b * n, levels, n, v_mul(best->d, best->sc[b]), &of);
+    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), other = v_abs(one);
+    if (v_top(other) == 0.0f) return;
+    for (int k = 0; k < exact_places(levels); k++) {
+        scaled at;
+        vf d, place = exact_place(levels, y, k);
+        at.d = v_to_half(v_div(one, place));
+        vf inverse = v_inverse(at.d);
+        for (int b = 0; b < blocks; b++) at.sc[b] = v_clamp(v_round(v_mul(s[b], inverse)), low, high);
+        vf error = scaled_round(levels, x, w, blocks, low, high, 1, &at, &d);
+        at.error = v_below(v_zero(), other, error, v_set(INFINITY));
+        keep_scaled(&at, best, blocks);
+    }
+}
+
 /* ---- x ~ d sc q - dmin m ---- */
 
 typedef struct { vf d, dmin, sc[16], m[16], error; } mixed;
@@ -343,6 +362,7 @@ EQ_INLINE void best_scaled(int levels, const vf *x, const vf *w, int blocks, flo
         start_scaled(levels, x, w, blocks, low, high, s, best_unit(s, steep, of, blocks, at_end, low, high), best);
     }
     refine_scaled(levels, x, w, blocks, low, high, ROUNDS, best);
+    exact_scaled(levels, x, w, blocks, low, high, s, best);
     constant_fit same = fit_constant(x, w, -low, levels == LEVELS_IQ4 ? iq4_large : ends, 4);
     scaled at = {.d = v_sub(v_zero(), same.d), .error = same.error};
     for (int b = 0; b < blocks; b++) at.sc[b] = v_sub(v_zero(), same.sc);

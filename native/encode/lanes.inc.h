@@ -5,6 +5,7 @@
 #define EQ_TINY 1e-30f    /* below this a sum of squares counts as nothing */
 #define EQ_NOTHING 1e-9f  /* of a weight without importance: enough to choose among what is alike otherwise */
 #define EQ_COUNTS 1.5e-6f /* weights with more than this have importance */
+#define EQ_LOUD 0.75f     /* of the importance, and of an error: what makes one weight loud */
 #define EQ_WIDE 4.0f      /* a range that takes in the others is no wider than this many times theirs */
 
 EQ_INLINE vf v_abs(vf x) { return v_max(x, v_sub(v_zero(), x)); }

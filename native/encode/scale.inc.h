@@ -68,6 +68,48 @@ EQ_INLINE void keep_better(int levels, const vf *x, const vf *w, int n, vf d, sc
     best->error = v_min(e, best->error);
 }
 
+/* The weight that alone leaves more than EQ_LOUD of an error, given its terms one after another, and has as much of the
+ * importance; 0 where there is none. */
+typedef struct { vf one, its, most, total, importance; } loud;
+
+EQ_INLINE loud no_loud(void) { return (loud){v_zero(), v_zero(), v_zero(), v_zero(), v_zero()}; }
+EQ_INLINE void add_loud(const vf *x, const vf *w, int levels, int n, vf d, loud *of) {
+    vf inverse = v_inverse(d);
+    for (int i = 0; i < n; i++) {
+        vf r = v_sub(x[i], v_mul(d, nearest(levels, v_mul(x[i], inverse)))), e = v_mul(v_mul(w[i], r), r);
+        of->total = v_add(of->total, e);
+        of->importance = v_add(of->importance, w[i]);
+        of->one = v_below(of->most, e, x[i], of->one);
+        of->its = v_below(of->most, e, w[i], of->its);
+        of->most = v_max(of->most, e);
+    }
+}
+EQ_INLINE vf loudest(const loud *of) {
+    vf one = v_below(v_mul(of->total, v_set(EQ_LOUD)), of->most, of->one, v_zero());
+    return v_below(v_mul(of->importance, v_set(EQ_LOUD)), of->its, one, v_zero());
+}
+
+/* Where that weight can lie: at a whole number near y, the place it has, of either sign; on IQ4 at every level. */
+EQ_INLINE int exact_places(int levels) { return levels == LEVELS_IQ4 ? 16 : 8; }
+EQ_INLINE vf exact_place(int levels, vf y, int k) {
+    if (levels == LEVELS_IQ4) return v_set(iq4_levels[k]);
+    vf place = v_add(v_max(v_round(v_sub(v_abs(y), v_set(0.5f))), v_set(1.0f)), v_set((float)(k / 2)));
+    return k % 2 ? v_sub(v_zero(), place) : place;
+}
+
+/* One weight may count a million times the others: then scales with which it is exact, which a scan over the range misses. */
+EQ_INLINE void keep_exact(int levels, const vf *x, const vf *w, int n, int halves, scale_fit *best) {
+    loud of = no_loud();
+    add_loud(x, w, levels, n, best->d, &of);
+    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), other = v_abs(one);
+    if (v_top(other) == 0.0f) return;
+    for (int k = 0; k < exact_places(levels); k++) {
+        vf d = fitted(sums_at(levels, x, w, n, v_div(exact_place(levels, y, k), one)));
+        d = v_below(v_zero(), other, halves ? v_to_half(d) : d, best->d);
+        keep_better(levels, x, w, n, d, best);
+    }
+}
+
 /* The best of the scales fitted to levels that put the largest weight at `end`, or at one of `steps` places from `first`
  * on, `step` apart; of either sign if both. Where several are exact, the first is taken: `end`. */
 EQ_INLINE scale_fit scan_scales(int levels, const vf *x, const vf *w, int n, float end, float first, float step, int steps, int both,
@@ -80,6 +122,7 @@ EQ_INLINE scale_fit scan_scales(int levels, const vf *x, const vf *w, int n, flo
         vf d = fitted(sums_at(levels, x, w, n, v_mul(unit, v_set(both && k % 2 == 0 ? -to : to))));
         keep_better(levels, x, w, n, halves ? v_to_half(d) : d, &best);
     }
+    keep_exact(levels, x, w, n, halves, &best);
     return best;
 }
 

@@ -27,6 +27,10 @@ ENCODERS: list[Mutant] = [
     ),
     *native("scale.inc.h")(
         ("scan_scales", "both && k % 2 == 0 ? -to : to", "to", "scales of one sign alone"),
+        ("add_loud", "v_below(of->most, e, w[i], of->its)", "w[i]", "whose importance it is"),
+        ("loudest", "v_mul(of->importance, v_set(EQ_LOUD))", "v_zero()", "loud weights of little importance"),
+        ("exact_place", "(float)(k / 2)", "0.0f", "places farther on"),
+        ("exact_place", "k % 2 ? v_sub(v_zero(), place) : place", "place", "places of one sign alone"),
         ("best_half", "k <= 4; k++", "k <= 3; k++", "a place between those of the scan"),
         ("keep_better", "v_max(misfit(levels, x, w, n, d), best->least)", "misfit(levels, x, w, n, d)", "noise"),
     ),
@@ -39,6 +43,7 @@ ENCODERS: list[Mutant] = [
     ),
     *native("kquants.inc.h")(
         ("fit_constant", "v_add(v_mul(v_mul(weight, r), r), spread)", "v_mul(v_mul(weight, r), r)", "blocks not alike"),
+        ("exact_scaled", "v_round(v_mul(s[b], inverse))", "best->sc[b]", "scales for another d"),
         ("unit_half", "v_below(v_zero(), v_abs(h), h, up)", "h", "scales too small for a half"),
         ("mixed_round", "try < 3", "try < 2", "neighbours of mins"),
         ("best_mixed", "side < 2", "side < 1", "offsets at the high end"),

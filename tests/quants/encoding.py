@@ -25,6 +25,13 @@ def gaps(n: int) -> np.ndarray:
     return w
 
 
+def massive(n: int) -> np.ndarray:
+    """The same, with a few columns that count a million times the others, as first tokens make them."""
+    w = importance(n)
+    w[10::96] *= 1e6
+    return w
+
+
 def gauss() -> np.ndarray:
     return (np.random.default_rng(1).standard_normal((24, COLUMNS)) * 0.02).astype(np.float32)
 

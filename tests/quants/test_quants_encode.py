@@ -17,7 +17,7 @@ from edgeq import _lib, quants
 from edgeq.errors import FormatError, UsageError
 from edgeq.quants import native
 from edgeq.quants.encode import can_encode
-from tests.quants.encoding import ARRAYS, FORMATS, gaps, gauss, importance
+from tests.quants.encoding import ARRAYS, FORMATS, gaps, gauss, importance, massive
 
 GOLDEN = json.loads(Path(__file__).with_name("encode_golden.json").read_text(encoding="utf-8"))["lost"]
 VARIANTS = ("scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon", "neondot")
@@ -36,7 +36,7 @@ def everything() -> np.ndarray:
 @pytest.mark.parametrize("name", FORMATS)
 def test_native_and_numpy_write_the_same_bytes(name, everything):
     assert _lib.available()
-    for w in (None, importance(everything.shape[1]), gaps(everything.shape[1])):
+    for w in (None, *(make(everything.shape[1]) for make in (importance, gaps, massive))):
         assert (quants.quantize(everything, name, w) == twin(everything, name, w)).all()
 
 
@@ -44,12 +44,12 @@ def test_native_and_numpy_write_the_same_bytes(name, everything):
 def test_every_variant_writes_the_same_bytes(isa, everything, monkeypatch):
     if _lib.lib.eq_isa_name(isa.encode()) == _lib.ffi.NULL:
         pytest.skip(f"this processor has no {isa}")
-    w = gaps(everything.shape[1])
-    for name in FORMATS:
-        monkeypatch.delenv("EDGEQ_ISA", raising=False)
-        expected = quants.quantize(everything, name, w)
-        monkeypatch.setenv("EDGEQ_ISA", isa)
-        assert (quants.quantize(everything, name, w) == expected).all(), name
+    for w in (gaps(everything.shape[1]), massive(everything.shape[1])):
+        for name in FORMATS:
+            monkeypatch.delenv("EDGEQ_ISA", raising=False)
+            expected = quants.quantize(everything, name, w)
+            monkeypatch.setenv("EDGEQ_ISA", isa)
+            assert (quants.quantize(everything, name, w) == expected).all(), name
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -175,6 +175,17 @@ def test_one_weight_that_counts_a_million_times_the_others_does_not_make_them_al
     error = (x - quants.dequantize(quants.quantize(x, name, w), name))[:, others] ** 2
     plain = (x - quants.dequantize(quants.quantize(x, name), name))[:, others] ** 2
     assert error.sum() < 2 * plain.sum()
+
+
+@pytest.mark.parametrize("name", ["Q3_K", "Q6_K", "IQ4_XS", "Q4_0", "Q5_0", "Q8_0", "IQ4_NL", "Q2_0"])
+def test_a_small_weight_that_counts_a_million_times_the_others_is_not_rounded_to_nothing(name):
+    """As of columns that see the massive activations of first tokens; the others keep what room there is."""
+    x, w = gauss(), massive(512)
+    hot = w > 1e4
+    x[:, hot] *= np.float32(0.05)
+    error = (x - quants.dequantize(quants.quantize(x, name, w), name)) ** 2
+    assert error[:, hot].sum() < 0.04 * (x[:, hot] ** 2).sum()
+    assert error[:, ~hot].sum() < (0.6 if name == "Q2_0" else 0.25) * (x[:, ~hot] ** 2).sum()
 
 
 def test_a_scale_too_small_for_a_half_is_the_smallest_one_and_not_zero():

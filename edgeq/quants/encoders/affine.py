@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.quants.encoders.lanes import F32, INF, TINY, below, ends_of, inverse, nearest_int, to_half, total
 from edgeq.quants.encoders.scale import noise_of
+from edgeq.record import Record
 
 _UP, _STEP = np.float32(1), np.float32(0.00075)
 
@@ -49,6 +50,21 @@ def center(x: F32, w: F32) -> tuple[F32, F32]:
     return x - mean, mean
 
 
+class Grid(Record):
+    """What a scan tries: rows of numbers of steps, from `least` more than the levels have, and columns of places where
+    they start, from up * shift down."""
+
+    rows: int
+    columns: int
+    up: int
+    least: float
+    step: float
+    shift: float
+
+
+_FEW, _COARSE, _FINE = Grid(9, 5, 1, -0.75, 0.2, 0.15), Grid(9, 5, 1, -1.0, 0.5, 0.3), Grid(15, 9, 3, -1.0, 0.3, 0.2)
+
+
 def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     """The pair that explains most among those fitted to grids a little larger, smaller and shifted than the range of x.
 
@@ -63,13 +79,13 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     unit, t, whole = inverse(high - low), Sums(y, w), Sums(x, w)
     scale, offset, best = np.zeros_like(low), low, np.full_like(low, -INF)
     rounded = np.asarray if anchored else to_half
-    for k in range(46):
-        row, column = divmod(k - 1, 5)
+    grid = _FINE if not anchored else _FEW if top < 4 else _COARSE
+    for k in range(grid.rows * grid.columns + 1):
+        row, column = divmod(k - 1, grid.columns)
         steps, start = np.float32(top), np.float32(0)
         if k:
-            first, step, shift = (-0.75, 0.2, 0.15) if top < 4 else (-1.0, 0.5, 0.3)
-            steps += np.float32(first) + np.float32(step) * np.float32(row)
-            start = np.float32(shift) * np.float32(1 - column)
+            steps += np.float32(grid.least) + np.float32(grid.step) * np.float32(row)
+            start = np.float32(grid.shift) * np.float32(grid.up - column)
         place = (mean - low) * (unit * steps) + start
         middle = nearest_int(place, 0, top)  # q and x are counted from the mean and its level
         q = np.rint(y * (unit * steps) + (place - middle))
@@ -120,6 +136,7 @@ def polish(x: F32, w: F32, top: float, s: F32, o: F32) -> tuple[F32, F32]:
         near = to_half(best_s * (_UP + np.float32(k) * _STEP))
         t.misfit(top, near, best_o)
         keep(near, (t.x - near * t.q) / t.w)
-    for k in (-1, 1):
-        keep(best_s, best_o * (_UP + np.float32(k) * _STEP))
+    s, o = best_s, best_o
+    for k in range(15):  # neighbours of both
+        keep(s * (_UP + np.float32(k % 5 - 2) * _STEP), o * (_UP + np.float32(k // 5 - 1) * _STEP))
     return best_s, best_o

@@ -125,9 +125,21 @@ class Scaled:
             sc, error, next_d = self.round(d, sc, 1)
             self.keep(d, sc, error)
             d = next_d
+        self.exact(s)
         weights, importance = (a.reshape(256, -1) for a in (self.x, self.w))
         d, one, error = fit_constant(weights, importance, -self.low, same)
         self.keep(np.float32(0) - d, np.broadcast_to(np.float32(0) - one, self.sc.shape), error)
+
+    def exact(self, s: F32) -> None:
+        """Where one weight leaves most of the error: values of d with which it is exact."""
+        loud = scale.Loud(self.d)
+        for x, w, sc in zip(self.x, self.w, self.sc):
+            loud.add(self.nearest, x, w, self.d * sc)
+        one = loud.weight()
+        for place in scale.exact_places(self.nearest, one * inverse(self.d)) if one.any() else ():
+            d = to_half(one / place)
+            sc, error, _ = self.round(d, nearest_int(s * inverse(d), self.low, self.high), 1)
+            self.keep(d, sc, np.where(one == 0, INF, error))
 
     def levels(self) -> F32:
         return np.concatenate([self.nearest(x * inverse(self.d * sc)) for x, sc in zip(self.x, self.sc)])

@@ -16,6 +16,7 @@ U8 = NDArray[Any]
 TINY = np.float32(1e-30)  # below this a sum of squares counts as nothing
 NOTHING = np.float32(1e-9)  # of a weight without importance: enough to choose among what is alike otherwise
 COUNTS = np.float32(1.5e-6)  # weights with more than this have importance
+LOUD = np.float32(0.75)  # of the importance, and of an error: what makes one weight loud
 WIDE = np.float32(4)  # a range that takes in the others is no wider than this many times theirs
 INF = np.float32(np.inf)
 

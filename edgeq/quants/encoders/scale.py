@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeq.quants.encoders.lanes import F32, INF, TINY, below, inverse, largest_of, nearest_int, to_half, total
+from edgeq.quants.encoders.lanes import F32, INF, LOUD, TINY, below, inverse, largest_of, nearest_int, to_half, total
 from edgeq.quants.iquants import IQ4_LEVELS
 
 Nearest = Callable[[F32], F32]
@@ -73,6 +73,47 @@ class Best:
         return fitted(*sums_at(self._nearest, self._x, self._w, inverse(self.d)))
 
 
+class Loud:
+    """The weight that alone leaves more than LOUD of an error, given its terms one after another, and has as much of
+    the importance."""
+
+    def __init__(self, like: F32) -> None:
+        self._one, self._its, self._most, self._total, self._importance = (np.zeros_like(like) for _ in range(5))
+
+    def add(self, nearest: Nearest, x: F32, w: F32, d: F32) -> None:
+        r = x - d * nearest(x * inverse(d))
+        for row, importance, e in zip(x, w, w * r * r):
+            self._total = self._total + e
+            self._importance = self._importance + importance
+            self._one = below(self._most, e, row, self._one)
+            self._its = below(self._most, e, importance, self._its)
+            self._most = np.maximum(self._most, e)
+
+    def weight(self) -> F32:
+        """[N], 0 where there is none."""
+        one = below(self._total * LOUD, self._most, self._one, np.float32(0))
+        return below(self._importance * LOUD, self._its, one, np.float32(0))
+
+
+def exact_places(nearest: Nearest, y: F32) -> list[F32]:
+    """Where that weight can lie: at a whole number near y, the place it has, of either sign; on IQ4 at every level."""
+    if nearest is iq4:
+        return [np.full_like(y, level) for level in _IQ4]
+    least = np.maximum(np.rint(np.abs(y) - np.float32(0.5)), np.float32(1))
+    return [sign * (least + np.float32(k)) for k in range(4) for sign in (np.float32(1), np.float32(-1))]
+
+
+def keep_exact(nearest: Nearest, x: F32, w: F32, half: bool, best: Best) -> None:
+    """Where one weight leaves most of the error: scales with which it is exact."""
+    loud = Loud(best.d)
+    loud.add(nearest, x, w, best.d)
+    one = loud.weight()
+    for place in exact_places(nearest, one * inverse(best.d)) if one.any() else ():
+        with np.errstate(all="ignore"):
+            d = fitted(*sums_at(nearest, x, w, place / one))
+            best.keep(np.where(one == 0, best.d, to_half(d) if half else d))
+
+
 def scan_scales(
     nearest: Nearest, x: F32, w: F32, end: float, first: float, step: float, steps: int, both: bool, half: bool
 ) -> Best:
@@ -84,6 +125,7 @@ def scan_scales(
         for to in (-place, place) if both else (place,):
             d = fitted(*sums_at(nearest, x, w, unit * to))
             best.keep(to_half(d) if half else d)
+    keep_exact(nearest, x, w, half, best)
     return best
 
 
