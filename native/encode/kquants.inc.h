@@ -122,8 +122,8 @@ EQ_INLINE void exact_scaled(int levels, const vf *x, const vf *w, int blocks, fl
     int n = 256 / blocks;
     loud of = no_loud();
     for (int b = 0; b < blocks; b++) add_loud(x + b * n, w + b * n, levels, n, v_mul(best->d, best->sc[b]), &of);
-    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), other = v_abs(one);
-    if (v_top(other) == 0.0f) return;
+    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), size = v_abs(one);
+    if (v_top(size) == 0.0f) return;
     for (int k = 0; k < exact_places(levels); k++) {
         scaled at;
         vf d, place = exact_place(levels, y, k);
@@ -131,7 +131,7 @@ EQ_INLINE void exact_scaled(int levels, const vf *x, const vf *w, int blocks, fl
         vf inverse = v_inverse(at.d);
         for (int b = 0; b < blocks; b++) at.sc[b] = v_clamp(v_round(v_mul(s[b], inverse)), low, high);
         vf error = scaled_round(levels, x, w, blocks, low, high, 1, &at, &d);
-        at.error = v_below(v_zero(), other, error, v_set(INFINITY));
+        at.error = v_below(v_zero(), size, error, v_set(INFINITY));
         keep_scaled(&at, best, blocks);
     }
 }

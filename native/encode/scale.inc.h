@@ -89,7 +89,8 @@ EQ_INLINE vf loudest(const loud *of) {
     return v_below(v_mul(of->importance, v_set(EQ_LOUD)), of->its, one, v_zero());
 }
 
-/* Where that weight can lie: at a whole number near y, the place it has, of either sign; on IQ4 at every level. */
+/* Where that weight can lie, which now is at y: at the whole number below or one of the three above it, of either sign; on IQ4
+ * at every level. */
 EQ_INLINE int exact_places(int levels) { return levels == LEVELS_IQ4 ? 16 : 8; }
 EQ_INLINE vf exact_place(int levels, vf y, int k) {
     if (levels == LEVELS_IQ4) return v_set(iq4_levels[k]);
@@ -101,11 +102,11 @@ EQ_INLINE vf exact_place(int levels, vf y, int k) {
 EQ_INLINE void keep_exact(int levels, const vf *x, const vf *w, int n, int halves, scale_fit *best) {
     loud of = no_loud();
     add_loud(x, w, levels, n, best->d, &of);
-    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), other = v_abs(one);
-    if (v_top(other) == 0.0f) return;
+    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), size = v_abs(one);
+    if (v_top(size) == 0.0f) return;
     for (int k = 0; k < exact_places(levels); k++) {
         vf d = fitted(sums_at(levels, x, w, n, v_div(exact_place(levels, y, k), one)));
-        d = v_below(v_zero(), other, halves ? v_to_half(d) : d, best->d);
+        d = v_below(v_zero(), size, halves ? v_to_half(d) : d, best->d);
         keep_better(levels, x, w, n, d, best);
     }
 }

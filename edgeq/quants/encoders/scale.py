@@ -96,7 +96,8 @@ class Loud:
 
 
 def exact_places(nearest: Nearest, y: F32) -> list[F32]:
-    """Where that weight can lie: at a whole number near y, the place it has, of either sign; on IQ4 at every level."""
+    """Where that weight can lie, which now is at y: at the whole number below or one of the three above it, of either
+    sign; on IQ4 at every level."""
     if nearest is iq4:
         return [np.full_like(y, level) for level in _IQ4]
     least = np.maximum(np.rint(np.abs(y) - np.float32(0.5)), np.float32(1))
