@@ -61,19 +61,18 @@ EQ_INLINE vf affine_center(const vf *x, const vf *w, int n, vf *y) {
 typedef struct { int rows, columns, up; float least, step, shift; } grid;
 static const grid few = {9, 5, 1, -0.75f, 0.2f, 0.15f}, coarse = {9, 5, 1, -1.0f, 0.5f, 0.3f}, fine = {15, 9, 3, -1.0f, 0.3f, 0.2f};
 
-/* The pair that explains most among those fitted to grids whose steps and start differ a little from those of the weights'
- * range. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave,
- * and the first is taken of those that leave nothing but such errors.
+/* The pair that explains most among those fitted to grids whose steps and start differ a little from those of a range of the
+ * weights. Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave, and
+ * the first is taken of those that leave nothing but such errors.
  * anchored: the range takes in zero, and the offset is not above it. Else pairs are for halves, and compared as those. */
-static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored, vf *scale, vf *offset) {
-    vf y[32], low, high, mean = affine_center(x, w, n, y), power = v_zero(), best = v_set(-INFINITY);
-    v_ends_of(x, w, n, &low, &high);
+static void scan_range(const vf *x, const vf *w, int n, float top, int anchored, vf low, vf high, vf *scale, vf *offset) {
+    vf y[32], mean = affine_center(x, w, n, y), power = v_zero(), best = v_set(-INFINITY);
     if (anchored) low = v_min(low, v_zero());
     for (int i = 0; i < n; i++) {
         vf above = v_sub(x[i], low);
         power = v_add(power, v_mul(v_mul(w[i], above), above));
     }
-    vf unit = v_inverse(v_sub(high, low)), margin = v_mul(v_set(3e-6f), power), least = noise_of(x, w, n);
+    vf unit = v_unit(v_sub(high, low)), margin = v_mul(v_set(3e-6f), power), least = noise_of(x, w, n);
     affine_sums t;
     add_plain_sums(y, w, n, &t);
     *scale = v_zero(), *offset = low;
@@ -114,6 +113,19 @@ static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored
     }
 }
 
+/* The pair of the range of the weights that have importance, or of all where that leaves less. */
+static void scan_affine(const vf *x, const vf *w, int n, float top, int anchored, vf *scale, vf *offset) {
+    vf low[2], high[2], s, o, bare[32];
+    int ranges = v_ends_of(x, w, n, low, high);
+    scan_range(x, w, n, top, anchored, low[0], high[0], scale, offset);
+    if (ranges == 1) return;
+    scan_range(x, w, n, top, anchored, low[1], high[1], &s, &o);
+    load_bare(w, n, bare);
+    vf its = affine_left(x, bare, n, top, *scale, *offset, anchored), all = affine_left(x, bare, n, top, s, o, anchored);
+    *scale = v_below(all, its, s, *scale);
+    *offset = v_below(all, its, o, *offset);
+}
+
 typedef struct { vf s, o, error; } affine_pair;
 
 EQ_INLINE void keep_better_pair(const vf *x, const vf *w, int n, float top, vf s, vf o, affine_pair *best) {
@@ -130,9 +142,9 @@ static affine_pair polish_affine(const vf *x, const vf *w, int n, float top, vf 
     affine_sums t;
     affine_pair best = {v_to_half(s), v_to_half(o), v_zero()};
     best.error = affine_misfit(x, w, n, top, best.s, best.o, &t);
-    vf low, high;
-    v_ends_of(x, w, n, &low, &high);
-    vf part = v_set(1.0f / top);
+    vf lows[2], highs[2], part = v_set(1.0f / top);
+    (void)v_ends_of(x, w, n, lows, highs);
+    vf low = lows[0], high = highs[0];
     keep_better_pair(x, w, n, top, v_mul(v_sub(high, low), part), low, &best); /* from end to end, or from zero */
     keep_better_pair(x, w, n, top, v_mul(high, part), v_zero(), &best);
     keep_better_pair(x, w, n, top, v_mul(low, part), v_zero(), &best);

@@ -15,32 +15,38 @@ static float nv_scale(uint8_t code) { return eq_ue4m3_half(code); }
 /* The code whose scale lets the levels of n weights fit best, among those up to `reach` away from the first one from `low` to
  * `high` whose scale is at least what the largest weight needs. x becomes codes of E2M1. */
 EQ_INLINE void choose_fp4(fp4_scale_fn scale, int low, int high, int reach, vf *x, const vf *w, int n, uint8_t *codes) {
-    float need[EQ_VL], d[EQ_VL], chosen[EQ_VL], start[EQ_VL];
-    v_store(need, v_mul(v_abs(v_largest_of(x, w, n)), v_set(1.0f / 12.0f)));
-    for (int l = 0; l < EQ_VL; l++) {
-        int a = low, b = high; /* scales grow with their codes */
-        while (a < b) {
-            int middle = (a + b) / 2;
-            if (scale((uint8_t)middle) < need[l]) a = middle + 1;
-            else b = middle;
-        }
-        start[l] = (float)a;
-    }
-    vf best = v_set(INFINITY), code = v_load(start), scale_is = v_zero();
-    for (int k = 0; k <= 2 * reach; k++) {
-        int step = k % 2 ? (k + 1) / 2 : -k / 2;
+    vf largest[2], best = v_set(INFINITY), code = v_zero(), scale_is = v_zero();
+    int ranges = v_largest_of(x, w, n, largest);
+    for (int r = 0; r < ranges; r++) {
+        float need[EQ_VL], d[EQ_VL], chosen[EQ_VL];
+        int start[EQ_VL];
+        v_store(need, v_mul(v_abs(largest[r]), v_set(1.0f / 12.0f)));
         for (int l = 0; l < EQ_VL; l++) {
-            int c = (int)start[l] + step;
-            chosen[l] = (float)(c < low ? low : c > high ? high : c);
-            d[l] = scale((uint8_t)(int)chosen[l]);
+            int a = low, b = high; /* scales grow with their codes */
+            while (a < b) {
+                int middle = (a + b) / 2;
+                if (scale((uint8_t)middle) < need[l]) a = middle + 1;
+                else b = middle;
+            }
+            start[l] = a;
         }
-        vf e = misfit(LEVELS_FP4, x, w, n, v_load(d));
-        code = v_below(e, best, v_load(chosen), code);
-        scale_is = v_below(e, best, v_load(d), scale_is);
-        best = v_min(e, best);
+        for (int k = 0; k <= 2 * reach; k++) {
+            int step = k % 2 ? (k + 1) / 2 : -k / 2;
+            for (int l = 0; l < EQ_VL; l++) {
+                int c = start[l] + step;
+                c = c < low ? low : c > high ? high : c;
+                chosen[l] = (float)c, d[l] = scale((uint8_t)c);
+            }
+            vf e = misfit(LEVELS_FP4, x, w, n, v_load(d));
+            if (r == 0 && k == 0) code = v_load(chosen), scale_is = v_load(d);
+            code = v_below(e, best, v_load(chosen), code);
+            scale_is = v_below(e, best, v_load(d), scale_is);
+            best = v_min(e, best);
+        }
     }
     choose_levels(LEVELS_FP4, x, n, scale_is, x);
     for (int i = 0; i < n; i++) x[i] = e2m1_code(x[i]);
+    float chosen[EQ_VL];
     v_store(chosen, code);
     for (int l = 0; l < EQ_VL; l++) codes[l] = (uint8_t)(int)chosen[l];
 }

@@ -199,30 +199,30 @@ static void grid_round(const grid_format *f, const vf *x, const vf *w, grid_stat
     *u = fitted(whole);
 }
 
-/* u and m. The best scale of each group alone comes first, then the u that rounds all of them best, then rounds as for the K
- * formats. */
-static void search_grid(const grid_format *f, const vf *x, const vf *w, grid_state *best) {
-    int groups = 256 / f->size;
-    vf s[16], of[16], steep[16];
-    for (int g = 0; g < groups; g++) {
-        const vf *xg = x + g * f->size, *wg = w + g * f->size;
-        vf largest = v_abs(v_largest_of(xg, wg, f->size)), least = v_set(INFINITY);
-        s[g] = v_zero();
+/* The best scale of a group alone. */
+static vf group_scale(const grid_format *f, const vf *x, const vf *w) {
+    vf largest[2], found[2], bare[32];
+    int ranges = v_largest_of(x, w, f->size, largest);
+    for (int r = 0; r < ranges; r++) {
+        vf least = v_set(INFINITY);
+        found[r] = v_zero();
         for (int k = 0; k < f->n_places; k++) {
-            vf scale = v_div(largest, v_set(f->places[k])), e = shared_error(f, xg, wg, scale);
-            s[g] = v_below(e, least, scale, s[g]);
+            vf scale = v_div(v_abs(largest[r]), v_set(f->places[k])), e = shared_error(f, x, w, scale);
+            found[r] = v_below(e, least, scale, found[r]);
             least = v_min(e, least);
         }
-        fit_sums t = point_sums(f, xg, wg, s[g]);
-        s[g] = v_max(fitted(t), v_zero());
-        steep[g] = t.qq;
-        of[g] = v_most(wg, f->size);
     }
-    /* near its own best scale a group's error grows with the square of the distance */
-    grid_state at;
-    vf top = v_largest_of(s, of, groups), least = v_set(INFINITY), u = v_zero();
+    if (ranges == 1) return found[0];
+    load_bare(w, f->size, bare);
+    return v_below(shared_error(f, x, bare, found[1]), shared_error(f, x, bare, found[0]), found[1], found[0]);
+}
+
+/* The u that rounds the scales s of all groups best: near its own a group's error grows with the square of the distance, times
+ * `steep`. The largest gets the largest m, or a u up to twice as large. */
+static vf group_unit(const grid_format *f, const vf *s, const vf *steep, int groups, vf largest) {
+    vf least = v_set(INFINITY), u = v_zero();
     for (int k = 0; k < 64; k++) {
-        vf unit = unit_of(f, v_div(top, v_set((float)f->most * (1.0f - (float)k / 128.0f)))), inverse = v_inverse(unit), cost = v_zero();
+        vf unit = unit_of(f, v_div(largest, v_set((float)f->most * (1.0f - (float)k / 128.0f)))), inverse = v_inverse(unit), cost = v_zero();
         for (int g = 0; g < groups; g++) {
             vf r = v_sub(s[g], v_mul(unit, odd_near(v_mul(s[g], inverse), f->most)));
             cost = v_add(cost, v_mul(v_mul(steep[g], r), r));
@@ -230,17 +230,37 @@ static void search_grid(const grid_format *f, const vf *x, const vf *w, grid_sta
         u = v_below(cost, least, unit, u);
         least = v_min(cost, least);
     }
-    at.u = u;
-    for (int g = 0; g < groups; g++) at.m[g] = odd_near(v_mul(s[g], v_inverse(at.u)), f->most);
+    return u;
+}
+
+/* u and m. The best scale of each group alone comes first, then the u that rounds all of them best, then rounds as for the K
+ * formats. */
+static void search_grid(const grid_format *f, const vf *x, const vf *w, grid_state *best) {
+    int groups = 256 / f->size;
+    vf s[16], of[16], steep[16], largest[2];
     best->error = v_set(INFINITY);
     best->u = v_zero();
-    for (int g = 0; g < groups; g++) best->m[g] = v_set(1.0f);
-    for (int k = 0; k < 2; k++) {
-        grid_round(f, x, w, &at, &u);
-        for (int g = 0; g < groups; g++) best->m[g] = v_below(at.error, best->error, at.m[g], best->m[g]);
-        best->u = v_below(at.error, best->error, at.u, best->u);
-        best->error = v_min(at.error, best->error);
-        at.u = unit_of(f, u);
+    for (int g = 0; g < groups; g++) {
+        const vf *xg = x + g * f->size, *wg = w + g * f->size;
+        fit_sums t = point_sums(f, xg, wg, group_scale(f, xg, wg));
+        s[g] = v_max(fitted(t), v_zero());
+        steep[g] = t.qq;
+        of[g] = v_most(wg, f->size);
+        best->m[g] = v_set(1.0f);
+    }
+    int ranges = v_largest_of(s, of, groups, largest);
+    for (int r = 0; r < ranges; r++) {
+        grid_state at;
+        vf u;
+        at.u = group_unit(f, s, steep, groups, largest[r]);
+        for (int g = 0; g < groups; g++) at.m[g] = odd_near(v_mul(s[g], v_inverse(at.u)), f->most);
+        for (int k = 0; k < 2; k++) {
+            grid_round(f, x, w, &at, &u);
+            for (int g = 0; g < groups; g++) best->m[g] = v_below(at.error, best->error, at.m[g], best->m[g]);
+            best->u = v_below(at.error, best->error, at.u, best->u);
+            best->error = v_min(at.error, best->error);
+            at.u = unit_of(f, u);
+        }
     }
 }
 

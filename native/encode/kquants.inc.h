@@ -28,16 +28,16 @@ EQ_INLINE vf unit_half(vf d) {
     return v_below(v_zero(), v_abs(h), h, up);
 }
 
-/* The half that puts at `end` the largest of the scales s of blocks; of those whose importance `of` is not zero. */
-static vf unit_at(const vf *s, const vf *of, int blocks, float end) { return unit_half(v_div(v_largest_of(s, of, blocks), v_set(end))); }
+/* The half that puts the largest of the scales of blocks at `end`. */
+static vf unit_at(vf largest, float end) { return unit_half(v_div(largest, v_set(end))); }
 
-/* The half with which all of them round best to integers times it, from low to high: near its own best scale a block's error
+/* The half with which all scales s round best to integers times it, from low to high: near its own best scale a block's error
  * grows with the square of the distance, times `steep`. The largest lies at `end`, or at one of 63 places from there half the
  * way to zero. */
-static vf best_unit(const vf *s, const vf *steep, const vf *of, int blocks, float end, float low, float high) {
-    vf largest = v_largest_of(s, of, blocks), least = v_set(INFINITY), best = v_zero();
+static vf best_unit(const vf *s, const vf *steep, int blocks, vf largest, float end, float low, float high) {
+    vf least = v_set(INFINITY), best = v_zero();
     for (int k = 0; k < 64; k++) {
-        vf d = unit_half(v_div(largest, v_set(end * (1.0f - (float)k / 128.0f)))), inverse = v_inverse(d), cost = v_zero();
+        vf d = unit_at(largest, end * (1.0f - (float)k / 128.0f)), inverse = v_inverse(d), cost = v_zero();
         for (int b = 0; b < blocks; b++) {
             vf r = v_sub(s[b], v_mul(d, v_clamp(v_round(v_mul(s[b], inverse)), low, high)));
             cost = v_add(cost, v_mul(v_mul(steep[b], r), r));
@@ -113,25 +113,6 @@ EQ_INLINE void refine_scaled(int levels, const vf *x, const vf *w, int blocks, f
     for (int k = 0; k < rounds; k++) {
         at.d = v_to_half(d);
         at.error = scaled_round(levels, x, w, blocks, low, high, 1, &at, &d);
-        keep_scaled(&at, best, blocks);
-    }
-}
-
-/* Where one weight leaves most of the error: values of d with which it is exact. */
-EQ_INLINE void exact_scaled(int levels, const vf *x, const vf *w, int blocks, float low, float high, const vf *s, scaled *best) {
-    int n = 256 / blocks;
-    loud of = no_loud();
-    for (int b = 0; b < blocks; b++) add_loud(x + b * n, w + b * n, levels, n, v_mul(best->d, best->sc[b]), &of);
-    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), size = v_abs(one);
-    if (v_top(size) == 0.0f) return;
-    for (int k = 0; k < exact_places(levels); k++) {
-        scaled at;
-        vf d, place = exact_place(levels, y, k);
-        at.d = v_to_half(v_div(one, place));
-        vf inverse = v_inverse(at.d);
-        for (int b = 0; b < blocks; b++) at.sc[b] = v_clamp(v_round(v_mul(s[b], inverse)), low, high);
-        vf error = scaled_round(levels, x, w, blocks, low, high, 1, &at, &d);
-        at.error = v_below(v_zero(), size, error, v_set(INFINITY));
         keep_scaled(&at, best, blocks);
     }
 }
@@ -220,7 +201,7 @@ enum { MIXED_PLACES = 3, ROUNDS = 3 }; /* places of the largest scale to start f
 /* The best of both orientations: offsets at the low end of the weights, or at the high one (d and dmin negative). */
 EQ_INLINE void best_mixed(const vf *x, const vf *w, int blocks, float top, float most, mixed *best) {
     int n = 256 / blocks;
-    vf s[16], o[16], of[16], steep[16], weight[16], turned[256];
+    vf s[16], o[16], of[16], steep[16], weight[16], s_top[2], o_top[2], turned[256];
     for (int i = 0; i < 256; i++) turned[i] = v_sub(v_zero(), x[i]);
     for (int side = 0; side < 2; side++) {
         const vf *xs = side ? turned : x;
@@ -235,12 +216,15 @@ EQ_INLINE void best_mixed(const vf *x, const vf *w, int blocks, float top, float
             steep[b] = t.qq, weight[b] = t.w, of[b] = v_most(w + b * n, n);
             found.sc[b] = found.m[b] = v_zero();
         }
-        for (int k = 0; k < MIXED_PLACES; k++) {
-            float near = (float)k * (most > 15 ? 3.0f : 1.0f);
-            start_mixed(xs, w, blocks, top, most, s, o, unit_at(s, of, blocks, most - near), unit_at(o, of, blocks, -most), &found);
+        int s_ranges = v_largest_of(s, of, blocks, s_top), o_ranges = v_largest_of(o, of, blocks, o_top);
+        for (int r = 0; r < (s_ranges > o_ranges ? s_ranges : o_ranges); r++) {
+            for (int k = 0; k < MIXED_PLACES; k++) {
+                float near = (float)k * (most > 15 ? 3.0f : 1.0f);
+                start_mixed(xs, w, blocks, top, most, s, o, unit_at(s_top[r], most - near), unit_at(o_top[r], -most), &found);
+            }
+            start_mixed(xs, w, blocks, top, most, s, o, best_unit(s, steep, blocks, s_top[r], most, 0, most),
+                        best_unit(o, weight, blocks, o_top[r], -most, -most, 0), &found);
         }
-        start_mixed(xs, w, blocks, top, most, s, o, best_unit(s, steep, of, blocks, most, 0, most),
-                    best_unit(o, weight, of, blocks, -most, -most, 0), &found);
         refine_mixed(xs, w, blocks, top, most, ROUNDS, &found);
         if (side) {
             found.d = v_sub(v_zero(), found.d), found.dmin = v_sub(v_zero(), found.dmin);
@@ -347,7 +331,7 @@ EQ_INLINE void best_scaled(int levels, const vf *x, const vf *w, int blocks, flo
                            int steps, scaled *best) {
     int n = 256 / blocks;
     const float ends[4] = {-end, 1 - end, 2 - end, end - 1}, iq4_large[4] = {-127, 113, -104, 89};
-    vf s[16], of[16], steep[16];
+    vf s[16], of[16], steep[16], largest[2];
     best->error = v_set(INFINITY);
     best->d = v_zero();
     for (int b = 0; b < blocks; b++) {
@@ -356,13 +340,14 @@ EQ_INLINE void best_scaled(int levels, const vf *x, const vf *w, int blocks, flo
         of[b] = v_most(w + b * n, n);
         best->sc[b] = v_zero();
     }
-    for (int side = 0; side < 2; side++) {
-        float at_end = side ? high + 1 : low;
-        start_scaled(levels, x, w, blocks, low, high, s, unit_at(s, of, blocks, at_end), best);
-        start_scaled(levels, x, w, blocks, low, high, s, best_unit(s, steep, of, blocks, at_end, low, high), best);
+    int ranges = v_largest_of(s, of, blocks, largest);
+    for (int k = 0; k < 2 * ranges; k++) {
+        vf top = largest[k / 2];
+        float at_end = k % 2 ? high + 1 : low;
+        start_scaled(levels, x, w, blocks, low, high, s, unit_at(top, at_end), best);
+        start_scaled(levels, x, w, blocks, low, high, s, best_unit(s, steep, blocks, top, at_end, low, high), best);
     }
     refine_scaled(levels, x, w, blocks, low, high, ROUNDS, best);
-    exact_scaled(levels, x, w, blocks, low, high, s, best);
     constant_fit same = fit_constant(x, w, -low, levels == LEVELS_IQ4 ? iq4_large : ends, 4);
     scaled at = {.d = v_sub(v_zero(), same.d), .error = same.error};
     for (int b = 0; b < blocks; b++) at.sc[b] = v_sub(v_zero(), same.sc);

@@ -2,15 +2,17 @@
  * neighbours, on how many lanes there are, or on threads, and no sum runs across lanes: every ISA has the same bits.
  * Nothing here may use v_fma or v_sum, and v_top only to leave out work that no lane needs. */
 
-#define EQ_TINY 1e-30f    /* below this a sum of squares counts as nothing */
+#define EQ_TINY 1e-30f    /* below this a range or a sum of squares counts as nothing */
 #define EQ_NOTHING 1e-9f  /* of a weight without importance: enough to choose among what is alike otherwise */
 #define EQ_COUNTS 1.5e-6f /* weights with more than this have importance */
-#define EQ_LOUD 0.75f     /* of the importance, and of an error: what makes one weight loud */
-#define EQ_WIDE 4.0f      /* a range that takes in the others is no wider than this many times theirs */
+#define EQ_LOUD 0.75f     /* of the importance, and of an error: what makes a few weights loud */
+#define EQ_WIDE 4.0f      /* the others make a range wide that is more than so many times that of those with importance */
 
 EQ_INLINE vf v_abs(vf x) { return v_max(x, v_sub(v_zero(), x)); }
 /* 1 / x, or 0 where that is not finite */
 EQ_INLINE vf v_inverse(vf x) { return v_below(v_set(3e-39f), v_abs(x), v_div(v_set(1.0f), x), v_zero()); }
+/* 1 / x, or 0 for ranges so small that a product with it and a weight may not be finite */
+EQ_INLINE vf v_unit(vf x) { return v_below(v_set(EQ_TINY), v_abs(x), v_div(v_set(1.0f), x), v_zero()); }
 EQ_INLINE vf v_clamp(vf x, float low, float high) { return v_min(v_max(x, v_set(low)), v_set(high)); }
 /* The nearest half; too large ones stay finite. */
 EQ_INLINE vf v_to_half(vf x) {
@@ -49,12 +51,15 @@ EQ_INLINE vf v_largest(const vf *x, int n) {
     return top;
 }
 
-/* The same, but where it is more than EQ_WIDE times the largest of those that have importance: then that one. */
-EQ_INLINE vf v_largest_of(const vf *x, const vf *w, int n) {
-    vf all = v_largest(x, n), top = v_zero(), counts = v_set(EQ_COUNTS);
-    for (int i = 0; i < n; i++) top = v_below(v_abs(top), v_below(counts, w[i], v_abs(x[i]), v_zero()), x[i], top);
-    vf some = v_below(v_zero(), v_abs(top), top, all);
-    return v_below(v_mul(v_abs(some), v_set(EQ_WIDE)), v_abs(all), some, all);
+/* Two ranges to try: top[1] is the largest weight, top[0] the largest of those that have importance, where the others make the
+ * range wide, else the same. Returns 1 where they are the same in all lanes, else 2. */
+EQ_INLINE int v_largest_of(const vf *x, const vf *w, int n, vf top[2]) {
+    vf all = v_largest(x, n), some = v_zero(), counts = v_set(EQ_COUNTS), one = v_set(1.0f);
+    for (int i = 0; i < n; i++) some = v_below(v_abs(some), v_below(counts, w[i], v_abs(x[i]), v_zero()), x[i], some);
+    vf wide = v_below(v_mul(v_abs(some), v_set(EQ_WIDE)), v_abs(all), v_below(v_zero(), v_abs(some), one, v_zero()), v_zero());
+    top[0] = v_below(v_zero(), wide, some, all);
+    top[1] = all;
+    return v_top(wide) > 0.0f ? 2 : 1;
 }
 
 /* The largest of importances. */
@@ -64,19 +69,25 @@ EQ_INLINE vf v_most(const vf *w, int n) {
     return most;
 }
 
-/* The least and the largest; where they are more than EQ_WIDE times as far apart as those that have importance, theirs. */
-EQ_INLINE void v_ends_of(const vf *x, const vf *w, int n, vf *low, vf *high) {
+/* The importances by which two ranges are compared: nothing where there is none. */
+EQ_INLINE void load_bare(const vf *w, int n, vf *out) {
+    for (int i = 0; i < n; i++) out[i] = v_below(v_set(2.0f * EQ_NOTHING), w[i], w[i], v_zero());
+}
+
+/* The same two ranges by their ends, the least and the largest weight. */
+EQ_INLINE int v_ends_of(const vf *x, const vf *w, int n, vf low[2], vf high[2]) {
     vf none = v_set(INFINITY), counts = v_set(EQ_COUNTS), some_low = none, some_high = v_sub(v_zero(), none);
-    *low = *high = x[0];
+    low[1] = high[1] = x[0];
     for (int i = 0; i < n; i++) {
-        *low = v_min(*low, x[i]), *high = v_max(*high, x[i]);
+        low[1] = v_min(low[1], x[i]), high[1] = v_max(high[1], x[i]);
         some_low = v_min(some_low, v_below(counts, w[i], x[i], none));
         some_high = v_max(some_high, v_below(counts, w[i], x[i], v_sub(v_zero(), none)));
     }
     vf narrow = v_mul(v_sub(some_high, some_low), v_set(EQ_WIDE)); /* below zero where none has importance */
-    vf wide = v_below(narrow, v_zero(), v_zero(), v_below(narrow, v_sub(*high, *low), v_set(1.0f), v_zero()));
-    *low = v_below(v_zero(), wide, some_low, *low);
-    *high = v_below(v_zero(), wide, some_high, *high);
+    vf wide = v_below(narrow, v_zero(), v_zero(), v_below(narrow, v_sub(high[1], low[1]), v_set(1.0f), v_zero()));
+    low[0] = v_below(v_zero(), wide, some_low, low[1]);
+    high[0] = v_below(v_zero(), wide, some_high, high[1]);
+    return v_top(wide) > 0.0f ? 2 : 1;
 }
 
 /* Whole numbers of n vectors as bytes of each block, `offset` added. */

@@ -68,44 +68,36 @@ EQ_INLINE void keep_better(int levels, const vf *x, const vf *w, int n, vf d, sc
     best->error = v_min(e, best->error);
 }
 
-/* The weight that alone leaves more than EQ_LOUD of an error, given its terms one after another, and has as much of the
- * importance; 0 where there is none. */
-typedef struct { vf one, its, most, total, importance; } loud;
-
-EQ_INLINE loud no_loud(void) { return (loud){v_zero(), v_zero(), v_zero(), v_zero(), v_zero()}; }
-EQ_INLINE void add_loud(const vf *x, const vf *w, int levels, int n, vf d, loud *of) {
-    vf inverse = v_inverse(d);
+/* The largest of the weights that each have more than an eighth of the importance, where those have most of it and, with scale d,
+ * leave most of the error; else 0. */
+EQ_INLINE vf loudest(int levels, const vf *x, const vf *w, int n, vf d) {
+    vf all = v_zero(), importance = all, total = all, error = all, one = all, inverse = v_inverse(d), most = v_set(EQ_LOUD);
+    for (int i = 0; i < n; i++) all = v_add(all, w[i]);
+    vf much = v_mul(all, v_set(0.125f));
     for (int i = 0; i < n; i++) {
         vf r = v_sub(x[i], v_mul(d, nearest(levels, v_mul(x[i], inverse)))), e = v_mul(v_mul(w[i], r), r);
-        of->total = v_add(of->total, e);
-        of->importance = v_add(of->importance, w[i]);
-        of->one = v_below(of->most, e, x[i], of->one);
-        of->its = v_below(of->most, e, w[i], of->its);
-        of->most = v_max(of->most, e);
+        total = v_add(total, e);
+        error = v_add(error, v_below(much, w[i], e, v_zero()));
+        importance = v_add(importance, v_below(much, w[i], w[i], v_zero()));
+        one = v_below(v_abs(one), v_below(much, w[i], v_abs(x[i]), v_zero()), x[i], one);
     }
-}
-EQ_INLINE vf loudest(const loud *of) {
-    vf one = v_below(v_mul(of->total, v_set(EQ_LOUD)), of->most, of->one, v_zero());
-    return v_below(v_mul(of->importance, v_set(EQ_LOUD)), of->its, one, v_zero());
+    return v_below(v_mul(total, most), error, v_below(v_mul(all, most), importance, one, v_zero()), v_zero());
 }
 
-/* Where that weight can lie, which now is at y: at the whole number below or one of the three above it, of either sign; on IQ4
- * at every level. */
-EQ_INLINE int exact_places(int levels) { return levels == LEVELS_IQ4 ? 16 : 8; }
-EQ_INLINE vf exact_place(int levels, vf y, int k) {
+/* Where that weight, which now is at y, can lie: from the whole number below it on, a quarter apart, of either sign; on IQ4 at
+ * every level. */
+EQ_INLINE vf loud_place(int levels, vf y, int k) {
     if (levels == LEVELS_IQ4) return v_set(iq4_levels[k]);
-    vf place = v_add(v_max(v_round(v_sub(v_abs(y), v_set(0.5f))), v_set(1.0f)), v_set((float)(k / 2)));
+    vf place = v_add(v_max(v_round(v_sub(v_abs(y), v_set(0.5f))), v_set(1.0f)), v_set(0.25f * (float)(k / 2)));
     return k % 2 ? v_sub(v_zero(), place) : place;
 }
 
-/* One weight may count a million times the others: then scales with which it is exact, which a scan over the range misses. */
-EQ_INLINE void keep_exact(int levels, const vf *x, const vf *w, int n, int halves, scale_fit *best) {
-    loud of = no_loud();
-    add_loud(x, w, levels, n, best->d, &of);
-    vf one = loudest(&of), y = v_mul(one, v_inverse(best->d)), size = v_abs(one);
+/* A few weights may count a million times the others: then scales that are best for them, which a scan over the range misses. */
+EQ_INLINE void keep_loud(int levels, const vf *x, const vf *w, int n, int halves, scale_fit *best) {
+    vf one = loudest(levels, x, w, n, best->d), y = v_mul(one, v_inverse(best->d)), size = v_abs(one), unit = v_unit(one);
     if (v_top(size) == 0.0f) return;
-    for (int k = 0; k < exact_places(levels); k++) {
-        vf d = fitted(sums_at(levels, x, w, n, v_div(exact_place(levels, y, k), one)));
+    for (int k = 0; k < (levels == LEVELS_IQ4 ? 16 : 64); k++) {
+        vf d = fitted(sums_at(levels, x, w, n, v_mul(loud_place(levels, y, k), unit)));
         d = v_below(v_zero(), size, halves ? v_to_half(d) : d, best->d);
         keep_better(levels, x, w, n, d, best);
     }
@@ -115,15 +107,28 @@ EQ_INLINE void keep_exact(int levels, const vf *x, const vf *w, int n, int halve
  * on, `step` apart; of either sign if both. Where several are exact, the first is taken: `end`. */
 EQ_INLINE scale_fit scan_scales(int levels, const vf *x, const vf *w, int n, float end, float first, float step, int steps, int both,
                                 int halves) {
-    vf unit = v_inverse(v_largest_of(x, w, n));
-    scale_fit best = {v_zero(), v_set(INFINITY), noise_of(x, w, n)};
-    for (int k = 0; k < (both ? 2 * steps + 2 : steps + 1); k++) {
-        int place = both ? k / 2 : k;
-        float to = place ? first + step * (float)(place - 1) : end;
-        vf d = fitted(sums_at(levels, x, w, n, v_mul(unit, v_set(both && k % 2 == 0 ? -to : to))));
-        keep_better(levels, x, w, n, halves ? v_to_half(d) : d, &best);
+    vf largest[2];
+    int ranges = v_largest_of(x, w, n, largest);
+    scale_fit found[2];
+    for (int r = 0; r < ranges; r++) {
+        vf unit = v_unit(largest[r]);
+        found[r] = (scale_fit){v_zero(), v_set(INFINITY), noise_of(x, w, n)};
+        for (int k = 0; k < (both ? 2 * steps + 2 : steps + 1); k++) {
+            int place = both ? k / 2 : k;
+            float to = place ? first + step * (float)(place - 1) : end;
+            vf d = fitted(sums_at(levels, x, w, n, v_mul(unit, v_set(both && k % 2 == 0 ? -to : to))));
+            keep_better(levels, x, w, n, halves ? v_to_half(d) : d, &found[r]);
+        }
+        keep_loud(levels, x, w, n, halves, &found[r]);
     }
-    keep_exact(levels, x, w, n, halves, &best);
+    scale_fit best = found[0];
+    if (ranges > 1) {
+        vf bare[256];
+        load_bare(w, n, bare);
+        vf its = misfit(levels, x, bare, n, best.d), all = misfit(levels, x, bare, n, found[1].d);
+        best.d = v_below(all, its, found[1].d, best.d);
+        best.error = v_below(all, its, found[1].error, best.error);
+    }
     return best;
 }
 

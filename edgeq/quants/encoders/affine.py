@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeq.quants.encoders.lanes import F32, INF, TINY, below, ends_of, inverse, nearest_int, to_half, total
+from edgeq.quants.encoders.lanes import (
+    F32,
+    INF,
+    TINY,
+    below,
+    better_range,
+    ends_of,
+    inverse,
+    nearest_int,
+    to_half,
+    total,
+    unit,
+)
 from edgeq.quants.encoders.scale import noise_of
 from edgeq.record import Record
 
@@ -65,20 +77,19 @@ class Grid(Record):
 _FEW, _COARSE, _FINE = Grid(9, 5, 1, -0.75, 0.2, 0.15), Grid(9, 5, 1, -1.0, 0.5, 0.3), Grid(15, 9, 3, -1.0, 0.3, 0.2)
 
 
-def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
-    """The pair that explains most among those fitted to grids a little larger, smaller and shifted than the range of x.
+def scan_range(x: F32, w: F32, top: float, anchored: bool, low: F32, high: F32) -> tuple[F32, F32]:
+    """The pair that explains most among those fitted to grids a little larger, smaller and shifted than a range.
 
-    anchored: the range takes in zero, and the offset is not above it. Sums have errors of float arithmetic: pairs that
-    explain the same but for those are told apart by what they leave, and the first is taken of those that leave nothing
-    but such errors. Without an anchor pairs are for halves, and compared as those.
+    Sums have errors of float arithmetic: pairs that explain the same but for those are told apart by what they leave,
+    and the first is taken of those that leave nothing but such errors. Without an anchor pairs are for halves, and
+    compared as those.
     """
-    low, high = ends_of(x, w)
     low = np.minimum(low, np.float32(0)) if anchored else low
     y, mean = center(x, w)
     margin, least = np.float32(3e-6) * total(w * (x - low) * (x - low)), noise_of(x, w)
-    unit, t, whole = inverse(high - low), Sums(y, w), Sums(x, w)
-    scale, offset, best = np.zeros_like(low), low, np.full_like(low, -INF)
+    per_step, t, whole = unit(high - low), Sums(y, w), Sums(x, w)
     rounded = np.asarray if anchored else to_half
+    scale, offset, best = np.zeros_like(low), low, np.full_like(low, -INF)
     grid = _FINE if not anchored else _FEW if top < 4 else _COARSE
     for k in range(grid.rows * grid.columns + 1):
         row, column = divmod(k - 1, grid.columns)
@@ -86,9 +97,9 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
         if k:
             steps += np.float32(grid.least) + np.float32(grid.step) * np.float32(row)
             start = np.float32(grid.shift) * np.float32(grid.up - column)
-        place = (mean - low) * (unit * steps) + start
+        place = (mean - low) * (per_step * steps) + start
         middle = nearest_int(place, 0, top)  # q and x are counted from the mean and its level
-        q = np.rint(y * (unit * steps) + (place - middle))
+        q = np.rint(y * (per_step * steps) + (place - middle))
         t.take(np.minimum(np.maximum(q, -middle), np.float32(top) - middle))
         s, o, explained = t.fit()
         o = o + mean - s * middle
@@ -106,6 +117,20 @@ def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
     return scale, offset
 
 
+def scan(x: F32, w: F32, top: float, anchored: bool) -> tuple[F32, F32]:
+    """The pair of the range of the weights that have importance, or of all where that leaves less.
+
+    anchored: ranges take in zero, and the offset is not above it.
+    """
+    rounded = np.asarray if anchored else to_half
+    s, o = better_range(
+        [scan_range(x, w, top, anchored, *ends) for ends in ends_of(x, w)],
+        lambda bare, *pair: Sums(x, bare).misfit(top, *map(rounded, pair)),
+        w,
+    )
+    return s, o
+
+
 def polish(x: F32, w: F32, top: float, s: F32, o: F32) -> tuple[F32, F32]:
     """Two fp16 numbers near s and o with a small error."""
     t = Sums(x, w)
@@ -119,7 +144,7 @@ def polish(x: F32, w: F32, top: float, s: F32, o: F32) -> tuple[F32, F32]:
         best_s, best_o = below(e, error, s, best_s), below(e, error, o, best_o)
         error = np.minimum(e, error)
 
-    low, high = ends_of(x, w)
+    low, high = ends_of(x, w)[0]
     part = np.float32(1) / np.float32(top)
     keep((high - low) * part, low)
     keep(high * part, np.zeros_like(low))

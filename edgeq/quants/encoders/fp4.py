@@ -15,14 +15,17 @@ from edgeq.quants.encoders.legacy import nibbles
 
 def _choose(scales: F32, low: int, reach: int, x: F32, w: F32) -> tuple[U8, U8]:
     """Scale codes [N, 1] (the first of `scales` is code `low`) and E2M1 codes [N, n]."""
-    need = np.abs(largest_of(x, w)) * (np.float32(1) / np.float32(12))
-    start = np.minimum(np.searchsorted(scales, need), len(scales) - 1)
-    best, chosen = np.full_like(need, INF), start
-    for k in range(2 * reach + 1):
-        at = np.clip(start + ((k + 1) // 2 if k % 2 else -k // 2), 0, len(scales) - 1)
-        e = scale.misfit(scale.fp4, x, w, scales[at])
-        chosen = np.where(e < best, at, chosen)
-        best = np.minimum(e, best)
+    starts = [
+        np.minimum(np.searchsorted(scales, np.abs(top) * (np.float32(1) / np.float32(12))), len(scales) - 1)
+        for top in largest_of(x, w)
+    ]
+    best, chosen = np.full_like(x[0], INF), starts[0]
+    for start in starts:
+        for k in range(2 * reach + 1):
+            at = np.clip(start + ((k + 1) // 2 if k % 2 else -k // 2), 0, len(scales) - 1)
+            e = scale.misfit(scale.fp4, x, w, scales[at])
+            chosen = np.where(e < best, at, chosen)
+            best = np.minimum(e, best)
     level = scale.fp4(x * inverse(scales[chosen]))
     code = np.searchsorted(np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32), np.abs(level)).astype(np.float32)
     code = below(level, np.float32(0), code + np.float32(8), code)

@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.quants.encoders.lanes import F32, INF, U8, below, codes, halves, inverse, largest_of, to_half, total
+from edgeq.quants.encoders.lanes import (
+    F32,
+    INF,
+    U8,
+    below,
+    better_range,
+    codes,
+    halves,
+    inverse,
+    largest_of,
+    to_half,
+    total,
+)
 from edgeq.quants.encoders.legacy import bits
 from edgeq.quants.encoders.scale import fitted
 from edgeq.quants.iquants import grid
@@ -130,34 +142,42 @@ class Search:
         """The best scale of each group alone, and how steeply its error grows beside it: [groups, N]."""
         s, steep = np.zeros_like(self.xs[:, 0]), np.zeros_like(self.xs[:, 0])
         for g, (x, w) in enumerate(zip(self.xs, self.ws)):
-            top, least = np.abs(largest_of(x, w)), np.full_like(x[0], INF)
-            for place in self.f.places:
-                scale = top / np.float32(place)
-                e = self.choose(x, w, scale)[0]
-                s[g] = below(e, least, scale, s[g])
-                least = np.minimum(e, least)
+            ranges = []
+            for top in largest_of(x, w):
+                found, least = np.zeros_like(top), np.full_like(top, INF)
+                for place in self.f.places:
+                    scale = np.abs(top) / np.float32(place)
+                    e = self.choose(x, w, scale)[0]
+                    found, least = below(e, least, scale, found), np.minimum(e, least)
+                ranges.append((found,))
+            (s[g],) = better_range(ranges, lambda bare, s, x=x: self.choose(x, bare, s)[0], w)
             xq, steep[g] = self._sums(self.choose(x, w, s[g])[3], x, w)
             s[g] = np.maximum(fitted(xq, steep[g]), np.float32(0))
         return s, steep
 
-    def run(self) -> tuple[F32, F32]:
-        """u [N] and m [groups, N]."""
-        s, steep = self._alone()
-        top = largest_of(s, self.ws.max(axis=1))
+    def _best_unit(self, s: F32, steep: F32, top: F32) -> F32:
+        """The u [N] that rounds the scales s of all groups best; the largest gets the largest m, or a u up to twice as
+        large."""
         u, least = np.zeros_like(top), np.full_like(top, INF)
         for k in range(64):
             unit = self._unit(top / np.float32(self.f.most * (1 - k / 128)))
             r = s - unit * self._odd(s * inverse(unit))
             cost = total(steep * r * r)
-            u = below(cost, least, unit, u)
-            least = np.minimum(cost, least)
-        m = self._odd(s * inverse(u))
-        best_u, best_m, best = np.zeros_like(u), np.ones_like(m), np.full_like(u, INF)
-        for _ in range(2):
-            m, error, next_u = self._round(u, m)
-            best_m, best_u = below(error, best, m, best_m), below(error, best, u, best_u)
-            best = np.minimum(error, best)
-            u = self._unit(next_u)
+            u, least = below(cost, least, unit, u), np.minimum(cost, least)
+        return u
+
+    def run(self) -> tuple[F32, F32]:
+        """u [N] and m [groups, N]."""
+        s, steep = self._alone()
+        best_u, best_m, best = np.zeros_like(s[0]), np.ones_like(s), np.full_like(s[0], INF)
+        for top in largest_of(s, self.ws.max(axis=1)):
+            u = self._best_unit(s, steep, top)
+            m = self._odd(s * inverse(u))
+            for _ in range(2):
+                m, error, next_u = self._round(u, m)
+                best_m, best_u = below(error, best, m, best_m), below(error, best, u, best_u)
+                best = np.minimum(error, best)
+                u = self._unit(next_u)
         return best_u, best_m
 
     def _round(self, u: F32, m: F32) -> tuple[F32, F32, F32]:

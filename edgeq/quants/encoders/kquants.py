@@ -6,6 +6,7 @@ fp16 numbers fixed, those fitted with the integers fixed, in turn; what is kept 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,24 +52,23 @@ def unit_half(d: F32) -> F32:
     return np.where(h == 0, np.sign(d) * np.float32(2**-24), h)
 
 
-def unit_at(s: F32, of: F32, end: float) -> F32:
-    """The fp16 [N] that puts at `end` the largest of scales [blocks, N] whose importance `of` is not zero."""
-    return unit_half(largest_of(s, of) / np.float32(end))
+def unit_at(top: F32, end: float) -> F32:
+    """The fp16 [N] that puts the largest scale at `end`."""
+    return unit_half(top / np.float32(end))
 
 
-def best_unit(s: F32, steep: F32, of: F32, end: float, low: float, high: float) -> F32:
-    """The fp16 [N] with which all of them round best to integers times it, from low to high.
+def best_unit(s: F32, steep: F32, top: F32, end: float, low: float, high: float) -> F32:
+    """The fp16 [N] with which all scales [blocks, N] round best to integers times it, from low to high.
 
     Near its own best scale a block's error grows with the square of the distance, times `steep`. The largest
     lies at `end`, or at one of 63 places from there half the way to zero.
     """
     best, least = np.zeros_like(s[0]), np.full_like(s[0], INF)
     for k in range(64):
-        d = unit_at(s, of, end * (1 - k / 128))
+        d = unit_at(top, end * (1 - k / 128))
         r = s - d * nearest_int(s * inverse(d), low, high)
         cost = total(steep * r * r)
-        best = below(cost, least, d, best)
-        least = np.minimum(cost, least)
+        best, least = below(cost, least, d, best), np.minimum(cost, least)
     return best
 
 
@@ -113,9 +113,8 @@ class Scaled:
         parts = zip(self.x, self.w)
         s = np.stack([scale.scan_scales(self.nearest, *p, end, first, step, steps, True, False).d for p in parts])
         steep = np.stack([scale.sums_at(self.nearest, x, w, inverse(sb))[1] for x, w, sb in zip(self.x, self.w, s)])
-        of = self.w.max(axis=1)
-        for at_end in (self.low, self.high + 1):
-            for d in (unit_at(s, of, at_end), best_unit(s, steep, of, at_end, self.low, self.high)):
+        for top, at_end in itertools.product(largest_of(s, self.w.max(axis=1)), (self.low, self.high + 1)):
+            for d in (unit_at(top, at_end), best_unit(s, steep, top, at_end, self.low, self.high)):
                 sc, error, _ = self.round(d, nearest_int(s * inverse(d), self.low, self.high), 1)
                 self.keep(d, sc, error)
         sc = self.sc
@@ -125,21 +124,9 @@ class Scaled:
             sc, error, next_d = self.round(d, sc, 1)
             self.keep(d, sc, error)
             d = next_d
-        self.exact(s)
         weights, importance = (a.reshape(256, -1) for a in (self.x, self.w))
         d, one, error = fit_constant(weights, importance, -self.low, same)
         self.keep(np.float32(0) - d, np.broadcast_to(np.float32(0) - one, self.sc.shape), error)
-
-    def exact(self, s: F32) -> None:
-        """Where one weight leaves most of the error: values of d with which it is exact."""
-        loud = scale.Loud(self.d)
-        for x, w, sc in zip(self.x, self.w, self.sc):
-            loud.add(self.nearest, x, w, self.d * sc)
-        one = loud.weight()
-        for place in scale.exact_places(self.nearest, one * inverse(self.d)) if one.any() else ():
-            d = to_half(one / place)
-            sc, error, _ = self.round(d, nearest_int(s * inverse(d), self.low, self.high), 1)
-            self.keep(d, sc, np.where(one == 0, INF, error))
 
     def levels(self) -> F32:
         return np.concatenate([self.nearest(x * inverse(self.d * sc)) for x, sc in zip(self.x, self.sc)])
@@ -202,11 +189,13 @@ class Mixed:
         for t, *pair in zip(sums, s, o):
             t.misfit(self.top, *pair)
         steep, weight = np.stack([t.qq for t in sums]), np.stack([t.w for t in sums])
-        of, most = self.w.max(axis=1), self.most
-        starts = [
-            (unit_at(s, of, most - k * (3 if most > 15 else 1)), unit_at(o, of, -most)) for k in range(_MIXED_PLACES)
-        ]
-        starts.append((best_unit(s, steep, of, most, 0, most), best_unit(o, weight, of, -most, -most, 0)))
+        of, most, starts = self.w.max(axis=1), self.most, []
+        s_tops, o_tops = largest_of(s, of), largest_of(o, of)
+        for k in range(max(len(s_tops), len(o_tops))):
+            s_top, o_top = s_tops[-1 if k else 0], o_tops[-1 if k else 0]
+            near = range(0, _MIXED_PLACES * 3, 3) if most > 15 else range(_MIXED_PLACES)
+            starts += [(unit_at(s_top, most - steps), unit_at(o_top, -most)) for steps in near]
+            starts.append((best_unit(s, steep, s_top, most, 0, most), best_unit(o, weight, o_top, -most, -most, 0)))
         for d, dmin in starts:
             sc = nearest_int(s * inverse(d), 0, self.most)
             m = nearest_int((np.float32(0) - o) * inverse(dmin), 0, self.most)

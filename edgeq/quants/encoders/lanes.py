@@ -6,6 +6,7 @@ axis, one row after another; nothing is fused.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 
 F32 = NDArray[Any]  # float32, uint8: type checkers lose the width in arithmetic
 U8 = NDArray[Any]
-TINY = np.float32(1e-30)  # below this a sum of squares counts as nothing
+TINY = np.float32(1e-30)  # below this a range or a sum of squares counts as nothing
 NOTHING = np.float32(1e-9)  # of a weight without importance: enough to choose among what is alike otherwise
 COUNTS = np.float32(1.5e-6)  # weights with more than this have importance
-LOUD = np.float32(0.75)  # of the importance, and of an error: what makes one weight loud
-WIDE = np.float32(4)  # a range that takes in the others is no wider than this many times theirs
+LOUD = np.float32(0.75)  # of the importance, and of an error: what makes a few weights loud
+WIDE = np.float32(4)  # the others make a range wide that is more than so many times that of those with importance
 INF = np.float32(np.inf)
 
 
@@ -37,6 +38,11 @@ def below(x: F32, limit: F32 | np.float32, yes: F32 | np.float32, no: F32 | np.f
 def inverse(x: F32) -> F32:
     """1 / x, or 0 where that is not finite."""
     return below(np.full_like(x, 3e-39), np.abs(x), np.float32(1) / x, np.float32(0))
+
+
+def unit(x: F32) -> F32:
+    """1 / x, or 0 for ranges so small that a product with it and a weight may not be finite."""
+    return below(np.full_like(x, TINY), np.abs(x), np.float32(1) / x, np.float32(0))
 
 
 def to_half(x: F32) -> F32:
@@ -61,19 +67,30 @@ def largest(x: F32) -> F32:
     return top
 
 
-def largest_of(x: F32, w: F32) -> F32:
-    """The same, but where it is more than WIDE times the largest of those that have importance: then that one."""
-    whole, some = largest(x), largest(np.where(w > COUNTS, x, np.float32(0)))
-    some = np.where(some == 0, whole, some)
-    return np.where(np.abs(some) * WIDE < np.abs(whole), some, whole)
+def largest_of(x: F32, w: F32) -> list[F32]:
+    """Ranges to try: the largest of those that have importance, where the others make the range wide, and the largest.
+    One where they are the same in all lanes."""
+    every, some = largest(x), largest(np.where(w > COUNTS, x, np.float32(0)))
+    wide = (some != 0) & (np.abs(some) * WIDE < np.abs(every))
+    return [np.where(wide, some, every), every] if wide.any() else [every]
 
 
-def ends_of(x: F32, w: F32) -> tuple[F32, F32]:
-    """The least and the largest; where they are more than WIDE times as far apart as those with importance, theirs."""
+def ends_of(x: F32, w: F32) -> list[tuple[F32, F32]]:
+    """The same ranges by their ends, the least and the largest weight."""
     low, high, counts = x.min(axis=0), x.max(axis=0), w > COUNTS
     some_low, some_high = np.where(counts, x, INF).min(axis=0), np.where(counts, x, -INF).max(axis=0)
     wide = counts.any(axis=0) & ((some_high - some_low) * WIDE < high - low)
-    return np.where(wide, some_low, low), np.where(wide, some_high, high)
+    return [(np.where(wide, some_low, low), np.where(wide, some_high, high)), (low, high)][not wide.any() :]
+
+
+def better_range(found: Sequence[tuple[F32, ...]], left: Callable[..., F32], w: F32) -> tuple[F32, ...]:
+    """Of what each range gives, [N] arrays: that of the weights with importance, or of all where that leaves less.
+
+    left(w, *arrays): the error; weights without any importance do not count.
+    """
+    bare = np.where(w > np.float32(2) * NOTHING, w, np.float32(0))
+    its, of_all = left(bare, *found[0]), left(bare, *found[-1])
+    return tuple(below(of_all, its, b, a) for a, b in zip(found[0], found[-1]))
 
 
 def normalized(w: F32) -> F32:

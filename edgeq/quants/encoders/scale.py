@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeq.quants.encoders.lanes import F32, INF, LOUD, TINY, below, inverse, largest_of, nearest_int, to_half, total
+from edgeq.quants.encoders.lanes import (
+    F32,
+    INF,
+    LOUD,
+    TINY,
+    below,
+    better_range,
+    inverse,
+    largest,
+    largest_of,
+    nearest_int,
+    to_half,
+    total,
+    unit,
+)
 from edgeq.quants.iquants import IQ4_LEVELS
 
 Nearest = Callable[[F32], F32]
@@ -73,60 +87,48 @@ class Best:
         return fitted(*sums_at(self._nearest, self._x, self._w, inverse(self.d)))
 
 
-class Loud:
-    """The weight that alone leaves more than LOUD of an error, given its terms one after another, and has as much of
-    the importance."""
-
-    def __init__(self, like: F32) -> None:
-        self._one, self._its, self._most, self._total, self._importance = (np.zeros_like(like) for _ in range(5))
-
-    def add(self, nearest: Nearest, x: F32, w: F32, d: F32) -> None:
-        r = x - d * nearest(x * inverse(d))
-        for row, importance, e in zip(x, w, w * r * r):
-            self._total = self._total + e
-            self._importance = self._importance + importance
-            self._one = below(self._most, e, row, self._one)
-            self._its = below(self._most, e, importance, self._its)
-            self._most = np.maximum(self._most, e)
-
-    def weight(self) -> F32:
-        """[N], 0 where there is none."""
-        one = below(self._total * LOUD, self._most, self._one, np.float32(0))
-        return below(self._importance * LOUD, self._its, one, np.float32(0))
+def loudest(nearest: Nearest, x: F32, w: F32, d: F32) -> F32:
+    """The largest of the weights that each have more than an eighth of the importance, where those have most of it and,
+    with scale d, leave most of the error; else 0: [N]."""
+    r, zero = x - d * nearest(x * inverse(d)), np.float32(0)
+    every, e = total(w), w * r * r
+    much = w > every * np.float32(0.125)
+    one = below(total(e) * LOUD, total(np.where(much, e, zero)), largest(np.where(much, x, zero)), zero)
+    return below(every * LOUD, total(np.where(much, w, zero)), one, zero)
 
 
-def exact_places(nearest: Nearest, y: F32) -> list[F32]:
-    """Where that weight can lie, which now is at y: at the whole number below or one of the three above it, of either
+def loud_places(nearest: Nearest, y: F32) -> list[F32]:
+    """Where that weight, which now is at y, can lie: from the whole number below it on, a quarter apart, of either
     sign; on IQ4 at every level."""
     if nearest is iq4:
         return [np.full_like(y, level) for level in _IQ4]
     least = np.maximum(np.rint(np.abs(y) - np.float32(0.5)), np.float32(1))
-    return [sign * (least + np.float32(k)) for k in range(4) for sign in (np.float32(1), np.float32(-1))]
+    return [sign * (least + np.float32(0.25 * k)) for k in range(32) for sign in (np.float32(1), np.float32(-1))]
 
 
-def keep_exact(nearest: Nearest, x: F32, w: F32, half: bool, best: Best) -> None:
-    """Where one weight leaves most of the error: scales with which it is exact."""
-    loud = Loud(best.d)
-    loud.add(nearest, x, w, best.d)
-    one = loud.weight()
-    for place in exact_places(nearest, one * inverse(best.d)) if one.any() else ():
-        with np.errstate(all="ignore"):
-            d = fitted(*sums_at(nearest, x, w, place / one))
-            best.keep(np.where(one == 0, best.d, to_half(d) if half else d))
+def keep_loud(nearest: Nearest, x: F32, w: F32, half: bool, best: Best) -> None:
+    """A few weights may count a million times the others: then scales that are best for them."""
+    one = loudest(nearest, x, w, best.d)
+    for place in loud_places(nearest, one * inverse(best.d)) if one.any() else ():
+        d = fitted(*sums_at(nearest, x, w, place * unit(one)))
+        best.keep(np.where(one == 0, best.d, to_half(d) if half else d))
 
 
 def scan_scales(
     nearest: Nearest, x: F32, w: F32, end: float, first: float, step: float, steps: int, both: bool, half: bool
 ) -> Best:
     """The best of the scales that put the largest weight at `end` or one of `steps` places, of either sign if both."""
-    unit = inverse(largest_of(x, w))
-    best = Best(nearest, x, w)
-    for k in range(steps + 1):
-        place = np.float32(first) + np.float32(step) * np.float32(k - 1) if k else np.float32(end)
-        for to in (-place, place) if both else (place,):
-            d = fitted(*sums_at(nearest, x, w, unit * to))
-            best.keep(to_half(d) if half else d)
-    keep_exact(nearest, x, w, half, best)
+    ranges = []
+    for top in largest_of(x, w):
+        best = Best(nearest, x, w)
+        for k in range(steps + 1):
+            place = np.float32(first) + np.float32(step) * np.float32(k - 1) if k else np.float32(end)
+            for to in (-place, place) if both else (place,):
+                d = fitted(*sums_at(nearest, x, w, unit(top) * to))
+                best.keep(to_half(d) if half else d)
+        keep_loud(nearest, x, w, half, best)
+        ranges.append((best.d, best.error))
+    best.d, best.error = better_range(ranges, lambda bare, d, _: misfit(nearest, x, bare, d), w)
     return best
 
 
