@@ -24,7 +24,8 @@ _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
-    """UsageError if `path` may not be written: it is there, it is no file, or it is one of `sources`."""
+    """UsageError if `path` may not be written: it is there, it is no file, it is one of `sources`, or too long."""
+    check_name(path)
     if not os.path.lexists(path):
         return
     for source in sources:
@@ -38,6 +39,17 @@ def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
         raise UsageError(f"{shown(path)}: exists and is no regular file; choose another name")
     if not overwrite:
         raise UsageError(f"{shown(path)}: exists already; remove it or ask for it to be overwritten")
+
+
+def check_name(path: str) -> None:
+    """UsageError for a name that is longer than the filesystem takes."""
+    try:
+        os.lstat(os.path.realpath(path))
+    except (OSError, ValueError) as e:
+        if getattr(e, "errno", None) == errno.ENAMETOOLONG:
+            name = os.fsencode(os.path.basename(path))
+            raise UsageError(f"{shown(path)}: too long for the filesystem, the name has {len(name)} bytes; choose a "
+                             "shorter one") from None  # fmt: skip
 
 
 def beside(target: str, ending: str) -> str:
