@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Told = Callable[[int, int], object]
 COLLECTING = ("chunks", "from_chunk", "output_weight", "parse_special", "save_frequency", "threads")  # options
+TEXT_MAX = 256 << 20  # bytes of a text; so many would run for weeks
 WRITING = ("output", "output_format", "overwrite")
 
 
@@ -177,10 +178,13 @@ def _texts(paths: tuple[str, ...]) -> tuple[list[str | bytes], list[str]]:
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read()
+            data = file.read(TEXT_MAX + 1)
     except (OSError, ValueError) as error:
         why = shown(getattr(error, "strerror", None) or error)
         raise UsageError(f"text {shown(path)}: {why}; TEXT is the name of a file, or - for stdin") from None
+    if len(data) > TEXT_MAX:
+        raise UsageError(f"text {shown(path)}: over {TEXT_MAX >> 20} MiB; give a part of it, some MB are enough")
+    return data
 
 
 @contextmanager

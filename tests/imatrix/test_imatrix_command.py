@@ -121,6 +121,23 @@ def test_what_stands_in_the_way_is_found_before_the_work(
     assert not Path("new").exists()
 
 
+@needs_backend
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux: a limit over what is in use")
+def test_a_text_without_an_end_is_refused(call: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeq.cli.imatrix.TEXT_MAX", 1 << 20, raising=False)
+    resource = pytest.importorskip("resource")
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as found:
+        here = int(found.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (here + (256 << 20), old[1]))
+    try:
+        code, out, err = call(model, "/dev/zero", "-o", "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, old)
+    assert (code, out) == (2, "") and "text /dev/zero: over 1 MiB; give a part of it" in err
+    assert not Path("new").exists()
+
+
 def test_files_are_merged_without_a_model(call: Any) -> None:
     a, b, c = made("a.gguf"), made("b.dat", (4.0, 4.0)), made("c.gguf")
     for words in (("--merge", a, b, c), ("--merge", a, "--merge", b, "--merge", c)):
