@@ -141,13 +141,14 @@ def _write(matrix: ImportanceMatrix, options: dict[str, Any]) -> None:
 
 
 def _collect(name: str, texts: tuple[str, ...], options: dict[str, Any]) -> None:
-    from edgeq.gguf.partfile import check_target
+    from edgeq.gguf.partfile import PartFile, check_target
     from edgeq.model import load
 
     out, size = _output(options), options["chunk_size"] or CHUNK_SIZE
     earlier = _merged(options["merge"], options) if options["merge"] else None
     path = str(registry.resolve(name))
     check_target(out, options["overwrite"], (path, *options["merge"], *texts))  # before the work, not after it
+    PartFile(out, 0).discard()  # tells of a folder that is missing or takes no files
     data, names = _texts(texts)
     with load(path, threads=options["threads"], context=size) as model, _progress(shown(out, 60), options) as told:
 
