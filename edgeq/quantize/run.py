@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq import gguf, machine
 from edgeq._version import __version__
-from edgeq.errors import GGUFError, UsageError, check_count, shown
+from edgeq.errors import GGUFError, ModelError, UsageError, check_count, shown
 from edgeq.gguf import Value, Writer
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.quantize import importances
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from edgeq.quantize.importances import Importances
     from edgeq.quants.bits import F32
 
+_OTHERS = {  # kinds of GGUF files
+    "imatrix": "an importance matrix, which goes with --imatrix",
+    "adapter": "an adapter, which edgeq lora merge puts in a model",
+}
 Progress = Callable[[int, int, str], None]  # bytes of the source done, of all, the tensor now at work
 
 
@@ -77,7 +81,7 @@ def quantize(
     done beside the target, and the next one with the same arguments goes on from there. `dry_run` writes nothing, and
     finds the loss on a few rows of each tensor.
     UsageError for arguments that make no sense, FormatError naming the tensor for weights that are not finite,
-    GGUFError for a source that is broken or changes, or a disk that is full.
+    ModelError for a source that is no model, GGUFError for one that is broken or changes, or a disk that is full.
     """
     check_recipe(recipe)
     check_count("threads", threads)
@@ -86,6 +90,7 @@ def quantize(
         raise UsageError("type COPY: keeps every tensor as it is; leave out the options that name formats, and pure")
     threads = threads or machine.threads_to_use()
     with gguf.open(source) as g:
+        _check_model(g)
         plan = make_plan(g.tensors.values(), g.metadata, mix, options, importance is not None)
         requantized = _check_sources(g, plan, allow_requantize)
         weights = importances.find(plan, importance, g.path)
@@ -109,6 +114,15 @@ def quantize(
             if g.changed():
                 raise GGUFError(f"{shown(g.path)}: the file was changed while it was read; nothing was written")
         return Report(writer.paths, name, results, missing, requantized, tuple(notes))
+
+
+def _check_model(g: GGUFFile) -> None:
+    """ModelError for a file of another kind, whose numbers are not for rounding, or without tensors."""
+    kind = g.metadata.get("general.type")
+    if isinstance(kind, str) and kind in _OTHERS:
+        raise ModelError(f"{shown(g.path)}: general.type is {kind!r}: {_OTHERS[kind]}; expected a model")
+    if not g.tensors:
+        raise ModelError(f"{shown(g.path)}: has no tensors; expected a model with its weights")
 
 
 def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, ...]:

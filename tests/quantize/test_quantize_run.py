@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgeq import gguf, quants
-from edgeq.errors import FormatError, GGUFError, UsageError
+from edgeq.errors import FormatError, GGUFError, ModelError, UsageError
 from edgeq.imatrix import Entry, ImportanceMatrix
 from edgeq.quantize import Options, quantize
 from edgeq.quants import gain
@@ -306,6 +306,21 @@ def test_a_float64_that_float32_cannot_hold_is_named_without_a_warning(tmp_path,
         with pytest.raises(FormatError, match=message):
             quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", kind)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("general", "rows", "message"), [
+    ("imatrix", 1, "general.type is 'imatrix': an importance matrix, .*; expected a model"),
+    ("adapter", 1, "general.type is 'adapter': an adapter, .*; expected a model"),
+    ("model", 0, "has no tensors; expected a model"),
+])  # fmt: skip
+def test_files_that_are_no_models_are_refused(tmp_path, general, rows, message):
+    table = [("blk.0.ffn_up.weight", (2, 256), "F32", np.ones((2, 256), np.float32))][:rows]
+    gguf.write(tmp_path / "in.gguf", {**METADATA, "general.type": general}, table)
+    for kind in ("F16", "Q8_0", "COPY"):
+        for dry_run in (False, True):
+            with pytest.raises(ModelError, match=message):
+                quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", kind, dry_run=dry_run)
+    assert files(tmp_path) == {"in.gguf"}
 
 
 def test_the_source_is_never_written_over(source):
