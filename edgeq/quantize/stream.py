@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeq import quants
 from edgeq.errors import FormatError, shown
-from edgeq.quants import Format, gain, native
+from edgeq.quants import Format, encode, gain, native
 from edgeq.record import Record
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _convert(job: Job, data: U8, first: int, matrix: int) -> Piece:
     exact = quants.dequantize(data, fmt) if fmt.name == "F64" else floats(data, fmt)
     w = None if job.importance is None else job.importance[matrix]
     try:
-        out = quants.quantize(exact, job.target, w, threads=1)
+        out = encode.quantize(exact, job.target, w, 1, range(first, first + len(exact)))
         x = exact.astype(np.float32, copy=False)
         if job.keep_size:
             gain.keep_size(x, out, job.target, w)

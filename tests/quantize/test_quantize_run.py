@@ -186,6 +186,15 @@ def test_weights_that_are_not_finite_are_named_and_nothing_is_written(tmp_path, 
     assert source.read_bytes() == before
 
 
+def test_the_place_of_a_weight_that_is_not_finite_is_that_in_the_tensor(tmp_path):
+    x = np.ones((5000, 64), np.float16)
+    x[4999, 3] = np.nan
+    gguf.write(tmp_path / "in.gguf", METADATA, [("blk.0.ffn_up.weight", x.shape, "F16", x)])
+    message = r"tensor blk\.0\.ffn_up\.weight, rows from 4096 on: Q8_0: found nan at \[4999, 3\]; expected finite"
+    with pytest.raises(FormatError, match=message):
+        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q8_0")
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_do_not_pass_in_tensors_that_keep_their_format(tmp_path, bad):
     def change(n, x):
