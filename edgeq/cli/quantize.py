@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from edgeq.cli.show import size
 from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
-from edgeq.quantize import MIXES, Options, Report, mix_or_copy, quantize, summary
+from edgeq.quantize import MIXES, Options, Report, Result, mix_or_copy, quantize, summary
 
 LONGEST = 1 << 20  # characters of a file of patterns
 _PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")  # of the name of a split model's part
@@ -38,7 +39,9 @@ _PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")  # of the name of a split model's 
 @click.option("--leave-output-tensor", "keep_output", is_flag=True, help="Leave output.weight as it is.")
 @click.option("--keep-split", is_flag=True, help="Write as many parts as the source has.")
 @click.option("--allow-requantize", is_flag=True, help="Quantize what is quantized already, which loses twice.")
-@click.option("--dry-run", is_flag=True, help="Show formats, sizes and errors; write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show formats, sizes and errors, estimated from rows of each tensor; write nothing."
+)
 @click.option("--resume", is_flag=True, help="If it is interrupted, leave what is done and go on from it next time.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads; all useful cores otherwise.")
@@ -129,7 +132,7 @@ class _Progress:
 
 
 def facts(report: Report) -> dict[str, Any]:
-    """The report as JSON types; errors are of a sample of rows."""
+    """The report as JSON types; `relative_error` is of a sample of `error_rows` rows, and so an estimate."""
     choices = [r.choice for r in report.results]
     return {
         "files": list(report.paths),
@@ -149,6 +152,7 @@ def facts(report: Report) -> dict[str, Any]:
                 "fallback_from": r.choice.fallback or None,
                 "importance": r.weighted,
                 "relative_error": r.loss.relative if r.choice.changes else None,
+                "error_rows": r.loss.rows if r.choice.changes else None,
             }
             for r in report.results
         ],
@@ -156,15 +160,19 @@ def facts(report: Report) -> dict[str, Any]:
 
 
 def table(report: Report) -> list[str]:
-    """A line for each tensor: name, shape, formats, bytes, error of a sample, and why it is so."""
+    """A line for each tensor: name, shape, formats, bytes, error (of some rows alone: with ~), and why it is so."""
     rows = []
     for r in report.results:
         c = r.choice
-        loss = f"{100 * r.loss.relative:.2f} %" if c.changes else ""
+        loss = f"{'~' * _estimated(r)}{100 * r.loss.relative:.2f} %" if c.changes else ""
         why = f"{c.why} ({c.fallback})" if c.fallback else c.why
         shape, name = " x ".join(map(str, c.shape)), f"{shown(c.name, 80)}  {why}".strip()
         rows.append((shape, c.source.name, c.target.name, size(c.target_bytes), loss, name))
     return lines(("shape", "from", "to", "bytes", "error", "tensor"), rows)
+
+
+def _estimated(r: Result) -> bool:
+    return r.choice.changes and r.loss.rows < math.prod(r.choice.shape[:-1])
 
 
 def notes(report: Report, imatrix: str | None) -> list[str]:
@@ -182,6 +190,9 @@ def notes(report: Report, imatrix: str | None) -> list[str]:
     missing = [name for name in report.missing if "token_embd" not in name and name != "output.weight"]
     if imatrix and missing:
         out.append(f"{shown(imatrix)}: nothing on {len(missing)} tensors, from {shown(missing[0])} on")
+    if not report.paths and (few := [r.loss.rows for r in report.results if _estimated(r)]):
+        count = f"{min(few)} to {max(few)}" if min(few) < max(few) else f"{few[0]}"
+        out.append(f"~: an estimate from {count} rows spread over the tensor; what is not finite elsewhere goes unseen")
     total = summary(choices)
     bits = 8 * total["target_bytes"] / max(1, total["weights"])
     where = f"{', '.join(map(shown, report.paths))}: " if report.paths else "would write "

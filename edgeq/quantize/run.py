@@ -20,7 +20,7 @@ from edgeq.quantize.finite import checked
 from edgeq.quantize.mixes import COPY
 from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, idle, make_plan, mix_or_copy
 from edgeq.quantize.roles import is_multiplied
-from edgeq.quantize.stream import Job, Loss, count, pieces
+from edgeq.quantize.stream import Job, Loss, count, losses, pieces
 from edgeq.quants import native
 from edgeq.record import Record
 
@@ -79,7 +79,7 @@ def quantize(
     `type` can be COPY, for every tensor as it is. Tensors are read, encoded and written piece by piece, so memory does
     not depend on the model. The file appears when it is complete. With `resume` an interrupted run leaves what it has
     done beside the target, and the next one with the same arguments goes on from there. `dry_run` writes nothing, and
-    finds the loss on a few rows of each tensor.
+    estimates the loss from rows spread over each tensor.
     UsageError for arguments that make no sense, FormatError naming the tensor for weights that are not finite,
     ModelError for a source that is no model, GGUFError for one that is broken or changes, or a disk that is full.
     """
@@ -100,7 +100,7 @@ def quantize(
             notes.append("--keep-split: the source is not split; the result is one file")
         if dry_run:
             with ThreadPoolExecutor(threads) as pool:
-                results = tuple(_tried(g, c, weights, pool, threads) for c in plan)
+                results = tuple(_tried(g, plan, weights, pool, threads))
             return Report((), name, results, missing, requantized, tuple(notes))
         metadata = _metadata(g, plan, mix.file_type, importance, os.fsdecode(importance_file))
         writer = Writer(
@@ -173,25 +173,25 @@ def _written(
         if progress:
             progress(done, total, c.name)
         if i < earlier:
-            yield _tried(g, c, weights, pool, threads)
+            yield from _tried(g, [c], weights, pool, threads)
         elif not c.changes:
             writer.write(c.name, checked(tensor))
             yield Result(c, False, Loss())
         else:
-            squared = power = 0.0
+            loss = Loss()
 
             def chunks(c: Choice = c, at: int = done) -> Iterator[Any]:
-                nonlocal squared, power
+                nonlocal loss
                 read = 0
                 for piece in islice(made, count(c.shape)):
-                    squared, power = squared + piece.loss.squared, power + piece.loss.power
+                    loss += piece.loss
                     yield piece.data
                     read += len(piece.data)
                     if progress:
                         progress(at + read * c.source.row_bytes(c.shape[-1]), total, c.name)
 
             writer.write(c.name, chunks())
-            yield Result(c, w is not None, Loss(squared, power))
+            yield Result(c, w is not None, loss)
         done += c.source_bytes
     if progress:
         progress(total, total, "")
@@ -202,12 +202,9 @@ def _job(g: GGUFFile, c: Choice, weights: Mapping[str, F32 | None]) -> Job:
 
 
 def _tried(
-    g: GGUFFile, c: Choice, weights: Mapping[str, F32 | None], pool: ThreadPoolExecutor, threads: int
-) -> Result:
-    """The loss of a tensor from its first rows alone; nothing is written."""
-    if not c.changes:
-        return Result(c, False, Loss())
-    found = pieces([_job(g, c, weights)], pool, threads)
-    first = next(found)
-    found.close()  # type: ignore[attr-defined]
-    return Result(c, weights[c.name] is not None, first.loss)
+    g: GGUFFile, plan: list[Choice], weights: Mapping[str, F32 | None], pool: ThreadPoolExecutor, threads: int
+) -> Iterator[Result]:
+    """Estimates of what tensors would lose; nothing is written."""
+    found = losses([_job(g, c, weights) for c in plan if c.changes], pool, threads)
+    for c in plan:
+        yield Result(c, weights[c.name] is not None, next(found)) if c.changes else Result(c, False, Loss())

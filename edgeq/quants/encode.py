@@ -34,7 +34,7 @@ def can_encode(fmt: Format) -> bool:
 
 def quantize(
     array: NDArray[Any], fmt: Format, importance: NDArray[Any] | None, threads: int | None,
-    numbers: Sequence[int] | None = None,
+    numbers: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> U8:  # fmt: skip
     """See `edgeq.quants.quantize`. numbers: of the rows of an array [R, n] in its tensor, for errors."""
     if not can_encode(fmt):
@@ -50,7 +50,7 @@ def quantize(
     return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
-def _numbers(array: NDArray[Any], fmt: Format, numbers: Sequence[int] | None = None) -> F32:
+def _numbers(array: NDArray[Any], fmt: Format, numbers: Sequence[int] | NDArray[np.int64] | None = None) -> F32:
     """The array as float32, C-contiguous, every number one that the format can hold."""
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim == 0:
         found = f"{array.dtype} with {array.ndim} axes" if isinstance(array, np.ndarray) else type(array).__name__

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from edgeq import cli, gguf
@@ -66,6 +67,19 @@ def test_a_dry_run_shows_a_table_and_writes_nothing(narrow, capsys, tmp_path):
     assert len(rows) == 20
     assert any("blk.0.attn_q.weight  rows of 576 are not whole blocks of 256 (Q4_K)" in row for row in rows)
     assert [p.name for p in tmp_path.iterdir()] == ["narrow.gguf"]
+
+
+def test_a_dry_run_says_that_its_errors_are_estimates(capsys, tmp_path):
+    x = np.ones((5000, 64), np.float16)
+    rows = [(f"blk.0.ffn_{name}.weight", x[:n].shape, "F16", x[:n]) for name, n in (("up", 5000), ("down", 100))]
+    gguf.write(tmp_path / "in.gguf", {"general.architecture": "llama", "llama.block_count": gguf.Value("u32", 1)}, rows)
+    _, out, err = run(capsys, tmp_path / "in.gguf", "Q4_0", "--dry-run")
+    assert [row.split()[-3] for row in out.splitlines()[1:]] == ["~0.00", "0.00"]
+    assert "~: an estimate from 4096 rows spread over the tensor; what is not finite elsewhere goes unseen" in err
+    facts = json.loads(run(capsys, tmp_path / "in.gguf", "Q4_0", "--dry-run", "--json")[1])
+    assert [t["error_rows"] for t in facts["tensors"]] == [4096, 100]
+    facts = json.loads(run(capsys, tmp_path / "in.gguf", "Q4_0", "--json")[1])
+    assert [t["error_rows"] for t in facts["tensors"]] == [256 + 57, 7]
 
 
 def test_json(narrow, capsys):

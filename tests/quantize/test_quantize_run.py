@@ -19,6 +19,7 @@ from edgeq import gguf, quants
 from edgeq.errors import FormatError, GGUFError, ModelError, UsageError
 from edgeq.imatrix import Entry, ImportanceMatrix
 from edgeq.quantize import Options, quantize
+from edgeq.quantize.stream import spread
 from edgeq.quants import gain
 
 LAYERS, COLUMNS, DOWN = 3, 256, 512
@@ -160,6 +161,45 @@ def test_losses_are_said(source, tmp_path):
     assert [r.choice for r in tried.results] == [r.choice for r in report.results]
     assert all(abs(r.loss.relative - losses[r.choice.name]) < 0.01 for r in tried.results)
     assert files(tmp_path) == {"source.gguf", "out.gguf"}
+
+
+def test_a_dry_run_looks_at_the_whole_of_a_tensor(tmp_path):
+    """Rows get harder, in a period of heads too; later matrices have other importances."""
+    rng = np.random.default_rng(3)
+    rows, heads = np.linspace(0, 1.5, 24576)[:, None], np.tile(np.geomspace(1, 9, 64), 384)[:, None]
+    x = np.sign(rng.standard_normal((24576, 64))) * np.exp(rng.standard_normal((24576, 64)) * rows) * heads
+    x = (x / np.abs(x).max()).astype(np.float16).reshape(6, 4096, 64)
+    name = "blk.0.ffn_gate_exps.weight"
+    gguf.write(tmp_path / "in.gguf", METADATA, [(name, x.shape, "F16", x)])
+    w = Importances([name])
+    for importance in (None, w):
+        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q4_0", importance=importance, overwrite=True)
+        data = np.frombuffer(contents(tmp_path / "out.gguf")[name], np.uint8).reshape(6, 4096, -1)
+        real = quants.error_report(x, data, "Q4_0", importance and w.importance(name, 6, 64)).relative
+        tried, again = (
+            quantize(tmp_path / "in.gguf", "", "Q4_0", importance=importance, dry_run=True, threads=n).results[0].loss
+            for n in (1, 3)
+        )
+        assert tried == again and tried.rows == 4096
+        assert abs(tried.relative / real - 1) < 0.1
+
+
+def test_an_estimate_sees_what_is_not_finite_in_rows_far_inside(tmp_path):
+    x = np.ones((40, 1 << 17), np.float16)
+    x[20:, 3] = np.nan
+    gguf.write(tmp_path / "in.gguf", METADATA, [("blk.0.ffn_up.weight", x.shape, "F16", x)])
+    with pytest.raises(FormatError, match=r"found nan at \[[23]\d, 3\]"):
+        quantize(tmp_path / "in.gguf", "", "Q8_0", dry_run=True)
+
+
+@pytest.mark.parametrize(("total", "n"), [(1, 1), (7, 7), (10, 16), (4096, 64), (151936, 256), (1 << 33, 1000)])
+def test_rows_of_an_estimate_are_spread(total, n):
+    rows = spread(total, n)
+    assert len(rows) == min(n, total) and (np.diff(rows) > 0).all() and rows[0] >= 0 and rows[-1] < total
+    stretches = rows * n // total if total >= n else rows
+    assert stretches.tolist() == list(range(len(rows)))
+    if total >= 64 * n:
+        assert len(set((rows % 64).tolist())) > 32  # and keep no step with heads
 
 
 def test_quantizing_again_has_to_be_allowed(source, tmp_path):
