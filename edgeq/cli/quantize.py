@@ -111,7 +111,7 @@ def importances(path: str | None) -> Any:
 
 
 class _Progress:
-    """A bar on a terminal that names the tensor at work; elsewhere nothing."""
+    """On a terminal a bar over the whole file, named after the tensor at work; elsewhere nothing."""
 
     def __init__(self, silent: bool) -> None:
         import sys
@@ -122,9 +122,11 @@ class _Progress:
         self._name = ""
 
     def __call__(self, done: int, total: int, name: str) -> None:
-        if name != self._name:
-            self._name = name
+        if not self._name:
             self._bar.start(shown(name, 40), done, total)
+        elif name and name != self._name:
+            self._bar.name(shown(name, 40))
+        self._name = name or self._name
         self._bar.update(done)
 
     def close(self) -> None:

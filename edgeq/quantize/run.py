@@ -170,7 +170,7 @@ def _written(
     made = pieces([_job(g, c, weights) for c in plan[earlier:] if c.changes], pool, threads)
     for i, c in enumerate(plan):
         tensor, w = g.tensors[c.name], weights[c.name]
-        if progress:
+        if progress and i >= earlier:
             progress(done, total, c.name)
         if i < earlier:
             yield from _tried(g, [c], weights, pool, threads)

@@ -8,11 +8,13 @@ import signal
 import struct
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from edgeq import cli, gguf
+from edgeq.pull.progress import Silent
 from tests.quantize.shapes import model, write_model
 
 
@@ -149,6 +151,34 @@ def test_the_name_of_a_part_is_not_in_that_of_the_result(narrow, capsys, tmp_pat
     expected = {f"sp{kind}-0000{i}-of-00003.gguf" for i in (1, 2, 3) for kind in ("", "-Q8_0")}
     found = {p.name for p in tmp_path.iterdir()} - {"narrow.gguf"}
     assert found == expected | {"sp-Q8_0.gguf", "sp-COPY.gguf"}
+
+
+class Bar(Silent):
+    """Remembers what a bar was told."""
+
+    told: ClassVar[list] = []
+
+    def start(self, label, done, total):
+        self.told.append(("start", done, total))
+
+    def update(self, done):
+        self.told.append(("update", done))
+
+    def name(self, label):
+        self.told.append(("name", label))
+
+
+def test_one_bar_runs_over_the_whole_file(narrow, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("edgeq.pull.progress.Bar", Bar)
+    monkeypatch.setattr(Bar, "told", told := [])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run(capsys, narrow, "Q8_0")[0] == 0
+    with gguf.open(narrow) as g:
+        sizes = {t.name: t.nbytes for t in g.tensors.values()}
+    done = [word[1] for word in told if word[0] == "update"]
+    assert [word for word in told if word[0] == "start"] == [("start", 0, sum(sizes.values()))]
+    assert done == sorted(done) and done[-1] == sum(sizes.values())
+    assert {word[1] for word in told if word[0] == "name"} | {"token_embd.weight", "output_norm.weight"} == set(sizes)
 
 
 END = """
