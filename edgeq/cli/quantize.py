@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from edgeq.cli.show import size
+from edgeq.cli.show import many, size
 from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
@@ -173,6 +173,16 @@ def table(report: Report) -> list[str]:
     return lines(("shape", "from", "to", "bytes", "error", "tensor"), rows)
 
 
+def _again(report: Report) -> str:
+    """What tensors lose that had lost something before. The error before is not known: that would take the original."""
+    names = set(report.requantized)
+    again = [r for r in report.results if r.choice.name in names]
+    mean, worst = sum(r.loss.relative for r in again) / len(again), max(again, key=lambda r: r.loss.relative)
+    most = f"{100 * worst.loss.relative:.2f} % at most ({shown(worst.choice.name, 80)})"
+    were = f"{many(len(again), 'tensor')} {'was' if len(again) == 1 else 'were'} quantized before"
+    return f"{were}: their errors add to those named here, {100 * mean:.2f} % of what was stored on average, {most}"
+
+
 def _estimated(r: Result) -> bool:
     return r.choice.changes and r.loss.rows < math.prod(r.choice.shape[:-1])
 
@@ -183,15 +193,16 @@ def notes(report: Report, imatrix: str | None) -> list[str]:
     out = list(report.notes)
     moved = Counter((c.why, c.fallback, c.target.name) for c in choices if c.fallback)
     for (why, wanted, got), n in moved.items():
-        out.append(f"{n} tensors: {why}: {got} instead of {wanted}")
+        out.append(f"{many(n, 'tensor')}: {why}: {got} instead of {wanted}")
     if report.requantized:
-        out.append(f"{len(report.requantized)} tensors were quantized before: their errors add to those named here")
+        out.append(_again(report))
     low = sum(c.low and c.changes and not r.weighted for c, r in zip(choices, report.results))
     if low:
-        out.append(f"{low} tensors of very few bits have no importances: expect little of them; see edgeq imatrix")
+        have = f"{many(low, 'tensor')} of very few bits {'has' if low == 1 else 'have'}"
+        out.append(f"{have} no importances: expect little of them; see edgeq imatrix")
     missing = [name for name in report.missing if "token_embd" not in name and name != "output.weight"]
     if imatrix and missing:
-        out.append(f"{shown(imatrix)}: nothing on {len(missing)} tensors, from {shown(missing[0])} on")
+        out.append(f"{shown(imatrix)}: nothing on {many(len(missing), 'tensor')}, from {shown(missing[0])} on")
     if not report.paths and (few := [r.loss.rows for r in report.results if _estimated(r)]):
         count = f"{min(few)} to {max(few)}" if min(few) < max(few) else f"{few[0]}"
         out.append(f"~: an estimate from {count} rows spread over the tensor; what is not finite elsewhere goes unseen")

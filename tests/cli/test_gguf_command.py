@@ -439,3 +439,11 @@ def test_a_real_vocabulary_through_everything(call: Any, tmp_path: Path) -> None
     assert call("diff", source, joined, "--no-metadata")[0] == 0
     assert call("hash", source)[1] == call("hash", first)[1] == call("hash", joined)[1]
     assert call("verify", joined)[0] == 0
+
+
+def test_one_of_a_thing_is_said_in_the_singular(call: Any, tmp_path: Path) -> None:
+    gguf.write(tmp_path / "one.gguf", {"k": 1}, ROWS[:1])
+    assert ", 1 key, 1 tensor from byte" in call("dump", tmp_path / "one.gguf")[1]
+    words = ("split", tmp_path / "one.gguf", tmp_path / "s", "--max-tensors", 1)
+    assert call(*words, "--dry-run")[2].endswith("one.gguf: would be 1 part\n")
+    assert call(*words)[2].endswith("one.gguf: 1 part\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -57,7 +58,7 @@ def test_every_fallback_is_said(narrow, capsys):
     _, out, err = run(capsys, narrow, "Q4_K_M")
     assert out == ""
     assert "11 tensors: rows of 576 are not whole blocks of 256: Q5_0 instead of Q4_K" in err
-    assert "1 tensors: rows of 576 are not whole blocks of 256: Q8_0 instead of Q6_K" in err
+    assert "\n1 tensor: rows of 576 are not whole blocks of 256: Q8_0 instead of Q6_K" in err
     assert "bits a weight (11 Q5_0, 2 Q8_0, 1 Q4_K, 1 Q6_K)" in err
 
 
@@ -264,6 +265,23 @@ def test_quantizing_again_warns_of_what_it_loses(narrow, capsys):
     assert code == 2 and "is Q8_0 already" in err
     code, _, err = run(capsys, q8, "Q4_0", "--allow-requantize")
     assert code == 0 and "tensors were quantized before: their errors add to those named here" in err
+
+
+def test_quantizing_again_says_how_much_it_loses_now(capsys, tmp_path):
+    x = np.random.default_rng(1).standard_normal((300, 64)).astype(np.float16)
+    rows = [(f"blk.0.ffn_{name}.weight", x.shape, "F16", x) for name in ("up", "down")]
+    gguf.write(tmp_path / "in.gguf", {"general.architecture": "llama", "llama.block_count": gguf.Value("u32", 1)}, rows)
+    assert run(capsys, tmp_path / "in.gguf", tmp_path / "q8.gguf", "Q8_0")[0] == 0
+    words = (tmp_path / "q8.gguf", "Q4_0", "--allow-requantize", "--tensor-type", "up=Q2_0")
+    for more in ((), ("--dry-run",), ("--overwrite", "--json")):
+        code, out, err = run(capsys, *words, *more)
+        found = re.search(
+            r"2 tensors were quantized before: their errors add to those named here, ([\d.]+) % of what was stored on "
+            r"average, ([\d.]+) % at most \(blk.0.ffn_up.weight\)", err)  # fmt: skip
+        mean, most = map(float, found.groups())
+        assert code == 0 and 15 < mean < most < 60
+    errors = [t["relative_error"] for t in json.loads(out)["tensors"]]
+    assert mean == round(100 * sum(errors) / 2, 2) and most == round(100 * max(errors), 2)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import click
 
 from edgeq import gguf
 from edgeq.cli.gguf.lines import write_json, write_lines
+from edgeq.cli.show import many
 from edgeq.cli.terminal import say
 from edgeq.errors import UsageError, shown
 
@@ -44,7 +45,7 @@ def command(
         write_json({"file": file, "dry_run": dry_run, "parts": list(paths)})
     else:
         write_lines([shown(path, 4096) for path in paths])
-        say(f"{shown(file)}: {'would be' if dry_run else ''} {len(paths)} parts".replace(":  ", ": "))
+        say(f"{shown(file)}: {'would be ' if dry_run else ''}{many(len(paths), 'part')}")
 
 
 def size(text: str) -> int:
