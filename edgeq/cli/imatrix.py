@@ -13,8 +13,9 @@ import click
 
 from edgeq import imatrix, registry
 from edgeq.cli.run import piped
+from edgeq.cli.show import many
 from edgeq.cli.show import table as lines
-from edgeq.cli.terminal import Out, say
+from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
 from edgeq.imatrix import files
 from edgeq.imatrix.matrix import CHUNK_SIZE
@@ -150,16 +151,25 @@ def _collect(name: str, texts: tuple[str, ...], options: dict[str, Any]) -> None
     check_target(out, options["overwrite"], (path, *options["merge"], *texts))  # before the work, not after it
     PartFile(out, 0).discard()  # tells of a folder that is missing or takes no files
     data, names = _texts(texts)
-    with load(path, threads=options["threads"], context=size) as model, _progress(shown(out, 60), options) as told:
+    saved = 0
 
-        def after(collector: Collector, done: int, total: int) -> None:
-            told(done, total)
-            if options["save_frequency"] and done % options["save_frequency"] == 0 and done < total:
-                so_far = collector.matrix(names)
-                both = imatrix.merge([so_far, earlier]) if earlier else so_far
-                both.save(out, options["output_format"], overwrite=True)
-                options["overwrite"] = True  # it is ours now
+    def after(collector: Collector, done: int, total: int) -> None:
+        nonlocal saved
+        told(done, total)
+        if options["save_frequency"] and done % options["save_frequency"] == 0 and done < total:
+            so_far = collector.matrix(names)
+            both = imatrix.merge([so_far, earlier]) if earlier else so_far
+            both.save(out, options["output_format"], overwrite=True)
+            options["overwrite"], saved = True, done  # it is ours now
 
+    def left() -> str:
+        return f"{shown(out)} holds the first {many(saved, 'chunk')}" if saved else "no incomplete file is left"
+
+    with (
+        interrupted(left),
+        load(path, threads=options["threads"], context=size) as model,
+        _progress(shown(out, 60), options) as told,
+    ):
         new = imatrix.collect(
             model, data, size, chunks=options["chunks"], from_chunk=options["from_chunk"] or 0,
             output_weight=options["output_weight"], parse_special=options["parse_special"], datasets=names, after=after,

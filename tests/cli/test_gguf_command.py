@@ -447,3 +447,25 @@ def test_one_of_a_thing_is_said_in_the_singular(call: Any, tmp_path: Path) -> No
     words = ("split", tmp_path / "one.gguf", tmp_path / "s", "--max-tensors", 1)
     assert call(*words, "--dry-run")[2].endswith("one.gguf: would be 1 part\n")
     assert call(*words)[2].endswith("one.gguf: 1 part\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "stopped", "said"),
+    [
+        (["set", "{}", "n=8", "-o", "{}.new"], "edgeq.gguf.partfile.PartFile.finish", "; no incomplete file is left"),
+        (["split", "{}", "{}s", "--max-tensors", 1], "edgeq.gguf.partfile.PartFile.finish",
+         "; no incomplete file is left"),
+        (["hash", "{}"], "edgeq.gguf.reader.Tensor.pieces", ""),
+        (["diff", "{}", "{}"], "edgeq.gguf.compare", ""),
+    ],
+)  # fmt: skip
+def test_an_interrupt_says_what_is_left(
+    call: Any, path: Path, words: list[str], stopped: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stopped, stop)
+    code, _, err = call(*(str(word).replace("{}", str(path)) for word in words))
+    assert (code, err) == (130, f"interrupted{said}\n")
+    assert os.listdir(path.parent) == [path.name]

@@ -81,6 +81,26 @@ def test_an_earlier_matrix_is_added(call: Any, model: Path) -> None:
 
 
 @needs_backend
+@pytest.mark.parametrize(
+    ("frequency", "left"), [(None, "no incomplete file is left"), (3, "im holds the first 3 chunks")]
+)
+def test_after_an_interrupt_it_is_said_what_is_there(
+    call: Any, model: Path, frequency: int | None, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Collector.add
+
+    def interrupted(self: Collector, tokens: Any, **more: Any) -> None:
+        if self.chunks == 5:
+            raise KeyboardInterrupt
+        add(self, tokens, **more)
+
+    monkeypatch.setattr(Collector, "add", interrupted)
+    words = ["--save-frequency", frequency] if frequency else []
+    code, out, err = call(model, "text", "-o", "im", "--chunk-size", 20, *words)
+    assert (code, out) == (cli.INTERRUPTED, "") and err.endswith(f"interrupted; {left}\n")
+
+
+@needs_backend
 @pytest.mark.parametrize("frequency", [None, 2])
 def test_after_an_interrupt_there_is_what_was_complete(
     call: Any, model: Path, frequency: int | None, monkeypatch: pytest.MonkeyPatch
