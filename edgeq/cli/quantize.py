@@ -62,12 +62,14 @@ def command(
             options=options, allow_requantize=allow_requantize, keep_split=keep_split, overwrite=overwrite,
             resume=resume, dry_run=dry_run, threads=threads, progress=progress,
         )  # fmt: skip
-    if as_json:
-        Out().write(json.dumps(facts(report), indent=1) + "\n")
-    elif dry_run:
-        Out().write("\n".join(table(report)) + "\n")
-    for line in notes(report, imatrix):
-        say(line)
+    try:
+        if as_json:
+            Out().write(json.dumps(facts(report), indent=1) + "\n")
+        elif dry_run:
+            Out().write("\n".join(table(report)) + "\n")
+    finally:  # also where stdout takes no more: the model is written
+        for line in notes(report, imatrix):
+            say(line)
 
 
 def _places(words: Sequence[str]) -> tuple[str, str, str]:
@@ -105,6 +107,8 @@ def importances(path: str | None) -> Any:
     """The importance matrix in a file, or None without one."""
     if path is None:
         return None
+    if not path:
+        raise UsageError("--imatrix: expected the name of a file, found ''")
     from edgeq import imatrix
 
     return imatrix.load(path)

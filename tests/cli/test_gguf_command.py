@@ -469,3 +469,10 @@ def test_an_interrupt_says_what_is_left(
     code, _, err = call(*(str(word).replace("{}", str(path)) for word in words))
     assert (code, err) == (130, f"interrupted{said}\n")
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_manifest_that_cannot_be_read_is_named_with_its_option(call: Any, path: Path) -> None:
+    for name, why in ((path.parent, "Is a directory"), (path.parent / "none", "No such file or directory")):
+        code, out, err = call("hash", path, "--check", name)
+        expected = f"edgeq: --check {name}: {why}; expected a file with the output of edgeq gguf hash\n"
+        assert (code, out, err) == (2, "", expected)

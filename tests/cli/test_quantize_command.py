@@ -291,6 +291,7 @@ def test_quantizing_again_says_how_much_it_loses_now(capsys, tmp_path):
         (["a.gguf", "Q9"], "type Q9: expected one of F32"),
         (["missing.gguf", "Q8_0"], "missing.gguf"),
         (["a.gguf", "Q8_0", "--recipe", "mine"], "recipe mine: expected llama.cpp"),
+        (["a.gguf", "Q8_0", "--imatrix", ""], "--imatrix: expected the name of a file, found ''"),
         (["a.gguf", "Q8_0", "--tensor-type", "attn"], "tensor type attn: expected PATTERN=TYPE"),
         (["a.gguf", "Q8_0", "--tensor-type", "=Q8_0"], "expected PATTERN=TYPE"),
     ],
@@ -306,3 +307,19 @@ def test_a_target_that_exists_is_not_replaced_unasked(narrow, capsys):
     code, _, err = run(capsys, narrow, "Q8_0")
     assert code == 2 and "exists already" in err
     assert run(capsys, narrow, "Q8_0", "--overwrite")[0] == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="left out: needs /dev/full")
+def test_a_full_stdout_is_named_and_the_model_that_is_written_too(narrow, tmp_path):
+    words = ["quantize", str(narrow), str(tmp_path / "out.gguf"), "Q8_0", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "edgeq", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    said, error = done.stderr.splitlines()
+    assert done.returncode == 2 and said.startswith(f"{tmp_path / 'out.gguf'}: ") and formats(tmp_path / "out.gguf")
+    assert error == "edgeq: stdout: No space left on device; what was to be printed is not complete"
+    for word in (["--version"], ["gguf", "verify", str(narrow), "--json"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "edgeq", *word], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert done.returncode == 2 and done.stderr.splitlines()[-1] == error
