@@ -38,7 +38,7 @@ def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
     if not os.path.isfile(path):
         raise UsageError(f"{shown(path)}: exists and is no regular file; choose another name")
     if not overwrite:
-        raise UsageError(f"{shown(path)}: exists already; remove it or ask for it to be overwritten")
+        raise UsageError(f"{shown(path)}: exists already; remove it, or replace it with --overwrite (overwrite=True)")
 
 
 def check_name(path: str) -> None:

@@ -180,7 +180,7 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
     assert call("set", path, "n=8", "-o", out)[0] == 0
     assert path.read_bytes() == before and metadata(out)["n"] == ("u32", 8)
     assert call("unset", path, "n", "-o", out)[0] == 2
-    assert call("unset", path, "n", "-o", out, "--force")[0] == 0
+    assert call("unset", path, "n", "-o", out, "--overwrite")[0] == 0
     assert "n" not in metadata(out)
 
 
@@ -218,8 +218,8 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["extract", "{}", "x", "{}-x", "--metadata"], "no metadata key x"),
         (["extract", "{}", "a", "-", "--json"], "--json: stdout takes what is extracted"),
         (["extract", "{}", "a", "{}"], "is the file that is read"),
-        (["extract", "{}", "a", "{}", "--force"], "is the file that is read"),
-        (["extract", "{}", "n", "{}", "--metadata", "--force"], "is the file that is read"),
+        (["extract", "{}", "a", "{}", "--overwrite"], "is the file that is read"),
+        (["extract", "{}", "n", "{}", "--metadata", "--overwrite"], "is the file that is read"),
         (["template", "{}", "--name", "x"], "no template 'x'"),
         (["template", "{}", "--set", "/no/such"], "/no/such"),
         (["template", "{}", "--list", "--set", "{}"], "--list and --set: "),
@@ -254,17 +254,17 @@ def test_split_and_merge(call: Any, path: Path) -> None:
     code, out, err = call("split", path, prefix, "--max-size", "100")
     assert code == 0 and out.splitlines() == names and "2 parts" in err
     assert call("split", path, prefix, "--max-tensors", 1)[0] == 2
-    assert json.loads(call("split", path, prefix, "--max-tensors", 1, "--force", "--json")[1])["parts"] == names
+    assert json.loads(call("split", path, prefix, "--max-tensors", 1, "--overwrite", "--json")[1])["parts"] == names
     code, out, err = call("merge", names[0], joined)
     assert (code, out) == (0, "") and "joined from 2 parts" in err
     assert joined.read_bytes() == path.read_bytes()
     assert call("merge", names[0], joined)[0] == 2
-    assert call("merge", names[0], names[1], "--force")[0] == 2  # what a shell makes of s-*.gguf
-    assert json.loads(call("merge", names[0], joined, "--force", "--json")[1]) == {
+    assert call("merge", names[0], names[1], "--overwrite")[0] == 2  # what a shell makes of s-*.gguf
+    assert json.loads(call("merge", names[0], joined, "--overwrite", "--json")[1]) == {
         "file": str(joined), "parts": 2, "size": path.stat().st_size,
     }  # fmt: skip
     os.unlink(names[1])
-    code, _, err = call("merge", names[0], joined, "--force")
+    code, _, err = call("merge", names[0], joined, "--overwrite")
     assert code == 2 and "part 2 of 2 is missing" in err
 
 
@@ -352,7 +352,7 @@ def test_extract(call: Any, path: Path) -> None:
     assert np.array_equal(np.load(f"{out}.npy"), np.arange(12).reshape(3, 4))
     assert call("extract", path, "a", f"{out}.npy")[0] == 2
     raw = ROWS[0][3].tobytes()
-    for words in ([f"{out}.npy", "--raw", "--force"], [out]):
+    for words in ([f"{out}.npy", "--raw", "--overwrite"], [out]):
         assert call("extract", path, "a", *words)[0] == 0 and Path(words[0]).read_bytes() == raw
     assert call("extract", path, "a", "-")[1].encode("utf-8", "surrogateescape") == raw
     assert call("extract", path, "--metadata", "tokenizer.chat_template", f"{out}.txt")[0] == 0
@@ -367,7 +367,7 @@ def test_extract_json(call: Any, path: Path) -> None:
     assert json.loads(call("extract", path, "a", out, "--json")[1]) == {
         "file": str(out), "name": "a", "type": "F32", "shape": [3, 4], "bytes": out.stat().st_size,
     }  # fmt: skip
-    found = json.loads(call("extract", path, "n", out, "--metadata", "--force", "--json")[1])
+    found = json.loads(call("extract", path, "n", out, "--metadata", "--overwrite", "--json")[1])
     assert found == {"file": str(out), "name": "n", "type": "u32", "bytes": 2}
 
 
@@ -387,7 +387,7 @@ def test_an_empty_list_of_a_type_is_set(call: Any, path: Path) -> None:
 
 def test_a_value_is_not_written_over_another_part_of_its_model(call: Any, path: Path) -> None:
     first, second = gguf.split_model(path, path.parent / "m", max_tensors=1)
-    code, _, err = call("extract", first, "n", second, "--metadata", "--force")
+    code, _, err = call("extract", first, "n", second, "--metadata", "--overwrite")
     assert code == 2 and "is the file that is read" in err
     assert gguf.hash_tensors(first).all == gguf.hash_tensors(path).all
 
@@ -476,3 +476,16 @@ def test_a_manifest_that_cannot_be_read_is_named_with_its_option(call: Any, path
         code, out, err = call("hash", path, "--check", name)
         expected = f"edgeq: --check {name}: {why}; expected a file with the output of edgeq gguf hash\n"
         assert (code, out, err) == (2, "", expected)
+
+
+def test_what_replaces_a_file_has_one_name_and_the_refusal_says_it(call: Any, path: Path, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"")
+    (tmp_path / "s-00001-of-00002.gguf").write_bytes(b"")
+    said = "exists already; remove it, or replace it with --overwrite"
+    for words in (["set", path, "n=8", "-o", tmp_path / "old"], ["extract", path, "a", tmp_path / "old"],
+                  ["split", path, tmp_path / "s", "--max-tensors", 1]):  # fmt: skip
+        assert said in call(*words)[2]
+        assert "No such option" in call(*words, "--force")[2]
+        assert call(*words, "--overwrite")[0] == 0
+    words = ["merge", tmp_path / "s-00001-of-00002.gguf", tmp_path / "old"]
+    assert said in call(*words)[2] and call(*words, "--overwrite")[0] == 0

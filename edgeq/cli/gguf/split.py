@@ -20,11 +20,11 @@ _SIZE = re.compile(r"([0-9]{1,18})([KMGT]?)(i?)B?", re.IGNORECASE | re.ASCII)
 @click.argument("prefix", metavar="OUT_PREFIX")
 @click.option("--max-tensors", type=click.IntRange(1), help="Most tensors in a part.")
 @click.option("--max-size", metavar="SIZE", help="Most bytes of tensors in a part: 500M, 2G, or 2GiB.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--overwrite", is_flag=True, help="Write over files that are there.")
 @click.option("--dry-run", "-n", is_flag=True, help="Print the names of the parts, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    file: str, prefix: str, max_tensors: int | None, max_size: str | None, force: bool, dry_run: bool, as_json: bool
+    file: str, prefix: str, max_tensors: int | None, max_size: str | None, overwrite: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Split FILE into OUT_PREFIX-00001-of-0000N.gguf and so on; prints their names. FILE stays.
 
@@ -38,7 +38,7 @@ def command(
         prefix,
         max_tensors=max_tensors,
         max_bytes=None if max_size is None else size(max_size),
-        overwrite=force,
+        overwrite=overwrite,
         dry_run=dry_run,
     )
     if as_json:
