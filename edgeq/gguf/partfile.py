@@ -24,7 +24,11 @@ _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
-    """UsageError if `path` may not be written: it is there, it is no file, it is one of `sources`, or too long."""
+    """UsageError if `path` may not be written: it is there, it is no file, it is one of `sources`, or its name is too
+    long or -, which would be taken for stdout."""
+    if path == "-":
+        raise UsageError("-: stdout takes no such file, as it is complete only at its end; name a file, or ./- for one "
+                         "that is called so")  # fmt: skip
     check_name(path)
     if not os.path.lexists(path):
         return

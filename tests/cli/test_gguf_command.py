@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -489,3 +490,17 @@ def test_what_replaces_a_file_has_one_name_and_the_refusal_says_it(call: Any, pa
         assert call(*words, "--overwrite")[0] == 0
     words = ["merge", tmp_path / "s-00001-of-00002.gguf", tmp_path / "old"]
     assert said in call(*words)[2] and call(*words, "--overwrite")[0] == 0
+
+
+def test_a_file_called_like_stdout_is_refused(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    shutil.copy(tiny("llama3"), "model")
+    for words in (["gguf", "set", "m.gguf", "n=8", "-o", "-"], ["quantize", "m.gguf", "-", "COPY"],
+                  ["gguf", "set", "m.gguf", "n=8", "-o", "-", "--overwrite"],
+                  ["imatrix", "model", "m.gguf", "-o", "-"]):  # fmt: skip
+        assert cli.main(words) == 2
+        assert "edgeq: -: stdout takes no such file" in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["m.gguf", "model"]
+    assert cli.main(["gguf", "set", "m.gguf", "n=8", "-o", "./-"]) == 0 and metadata(Path("-"))["n"] == ("u32", 8)
