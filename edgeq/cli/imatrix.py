@@ -61,13 +61,11 @@ def command(model: str | None, texts: tuple[str, ...], **options: Any) -> None:
     if options["show"] or options["convert"]:
         _alone(model, options)
     elif model is not None and options["merge"] and _is_matrix(model):
-        _refuse("no model is run", COLLECTING, options)
-        _write(_merged([*options["merge"], model, *texts], options), options)
+        _merge([*options["merge"], model, *texts], options)
     elif model is None:
         if not options["merge"]:
             raise UsageError("MODEL is missing: the GGUF file of a model; or --merge, --convert or --show")
-        _refuse("no model is run", COLLECTING, options)
-        _write(_merged(options["merge"], options), options)
+        _merge(options["merge"], options)
     else:
         _collect(model, texts, options)
 
@@ -79,6 +77,7 @@ def _alone(model: str | None, options: dict[str, Any]) -> None:
     _refuse("no model is run", COLLECTING, options)
     if options["show"]:
         _refuse("--show writes no file", WRITING, options)
+    _check_chunk_size([options["show"] or options["convert"]], options)
     matrix = imatrix.load(options["show"] or options["convert"], options["chunk_size"])
     if options["convert"]:
         _write(matrix, options)
@@ -96,6 +95,12 @@ def _refuse(why: str, names: Sequence[str], options: dict[str, Any]) -> None:
         raise UsageError(f"{', '.join(given)}: of no use, as {why}; leave it out")
 
 
+def _check_chunk_size(paths: Sequence[str], options: dict[str, Any]) -> None:
+    """UsageError for a chunk size where no file needs it."""
+    if options["chunk_size"] and all(map(files.is_gguf, paths)):
+        raise UsageError("--chunk-size: of no use, as a GGUF file says how long its chunks are; leave it out")
+
+
 def _is_matrix(path: str) -> bool:
     """Whether a file is a matrix and no model."""
     if not os.path.isfile(path):
@@ -108,7 +113,14 @@ def _is_matrix(path: str) -> bool:
         return bool(file.metadata.get("general.type") == "imatrix")
 
 
-def _merged(paths: list[str], options: dict[str, Any]) -> ImportanceMatrix:
+def _merge(paths: Sequence[str], options: dict[str, Any]) -> None:
+    """--merge without a model to run."""
+    _refuse("no model is run", COLLECTING, options)
+    _check_chunk_size(paths, options)
+    _write(_merged(paths, options), options)
+
+
+def _merged(paths: Sequence[str], options: dict[str, Any]) -> ImportanceMatrix:
     """The matrices of all files in one."""
     return _sum([(p, imatrix.load(p, options["chunk_size"])) for p in paths])
 

@@ -504,3 +504,12 @@ def test_a_file_called_like_stdout_is_refused(
         assert "edgeq: -: stdout takes no such file" in capsys.readouterr().err
     assert sorted(os.listdir()) == ["m.gguf", "model"]
     assert cli.main(["gguf", "set", "m.gguf", "n=8", "-o", "./-"]) == 0 and metadata(Path("-"))["n"] == ("u32", 8)
+
+
+@pytest.mark.parametrize("words", [["a"], ["n", "--metadata"]])
+def test_extracting_to_a_stdout_that_is_closed_is_refused(
+    path: Path, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    code = cli.main(["gguf", "extract", str(path), words[0], "-", *words[1:]])
+    assert (code, capsys.readouterr().err) == (2, "edgeq: OUT is -, and stdout is closed; give a file as OUT\n")

@@ -213,6 +213,9 @@ def test_options_that_count_for_nothing_are_refused(call: Any) -> None:
     for options in (("-o", "c.gguf"), ("--output-format", "dat"), ("--overwrite",)):
         code, out, err = call("--show", a, *options)
         assert (code, out) == (2, "") and ": of no use, as --show writes no file; leave it out" in err
+    for words in (("--show", a), ("--convert", a, "-o", "c.dat"), ("--merge", a, b, "-o", "c.gguf")):
+        code, out, err = call(*words, "--chunk-size", 100)
+        assert (code, out) == (2, "") and "--chunk-size: of no use, as a GGUF file says how long its chunks are" in err
     assert "--output, --overwrite: of no use" in call("--show", a, "-o", "c.gguf", "--overwrite")[2]
     assert sorted(os.listdir()) == ["a.gguf", "b.gguf"]
 

@@ -30,6 +30,8 @@ def command(file: str, name: str, out: str, metadata: bool, raw: bool, overwrite
     """
     if as_json and out == "-":
         raise UsageError("--json: stdout takes what is extracted (OUT is -); give a file as OUT")
+    if out == "-" and sys.stdout is None:
+        raise UsageError("OUT is -, and stdout is closed; give a file as OUT")
     with gguf.open(file) as g:
         if metadata:
             data = value(g, name, raw)
