@@ -82,25 +82,33 @@ def _places(words: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _overrides(patterns: Sequence[str], file: str | None) -> tuple[tuple[str, str], ...]:
-    words = list(patterns)
-    if file is not None:
-        try:
-            with open(file, encoding="utf-8", errors="strict") as lines:
-                text = lines.read(LONGEST + 1)
-        except UnicodeDecodeError:
-            raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
-        except (OSError, ValueError) as error:
-            why = shown(getattr(error, "strerror", None) or error)
-            raise UsageError(
-                f"--tensor-type-file {shown(file)}: {why}; expected the name of a file of PATTERN=TYPE words"
-            ) from None
-        if len(text) > LONGEST:
-            raise UsageError(f"{shown(file)}: over {LONGEST} characters; expected PATTERN=TYPE words")
-        words += text.split()
-    pairs = [word.rpartition("=") for word in words]
-    if bad := next((word for word, (name, _, fmt) in zip(words, pairs) if not name or not fmt), None):
-        raise UsageError(f"tensor type {shown(bad)}: expected PATTERN=TYPE")
-    return tuple((name, fmt) for name, _, fmt in pairs)
+    """Pairs of pattern and type: those of the command line, then those of the file."""
+    return tuple(_pair(word, "tensor type ") for word in patterns) + (() if file is None else _in_file(file))
+
+
+def _in_file(file: str) -> tuple[tuple[str, str], ...]:
+    try:
+        with open(file, encoding="utf-8", errors="strict") as stream:
+            text = stream.read(LONGEST + 1)
+    except UnicodeDecodeError:
+        raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
+    except (OSError, ValueError) as error:
+        why = shown(getattr(error, "strerror", None) or error)
+        raise UsageError(
+            f"--tensor-type-file {shown(file)}: {why}; expected the name of a file of PATTERN=TYPE words"
+        ) from None
+    if len(text) > LONGEST:
+        raise UsageError(f"{shown(file)}: over {LONGEST} characters; expected PATTERN=TYPE words")
+    places = ((f"{shown(file)}, line {number}: ", line) for number, line in enumerate(text.split("\n"), 1))
+    return tuple(_pair(word, where) for where, line in places for word in line.split())
+
+
+def _pair(word: str, where: str) -> tuple[str, str]:
+    """PATTERN=TYPE in two. UsageError, which begins with `where`."""
+    name, _, fmt = word.rpartition("=")
+    if not name or not fmt:
+        raise UsageError(f"{where}{shown(word)}: expected PATTERN=TYPE")
+    return name, fmt
 
 
 def importances(path: str | None) -> Any:

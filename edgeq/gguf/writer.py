@@ -305,7 +305,7 @@ def _alignment(metadata: Mapping[str, Value]) -> int:
     good = limits.MIN_ALIGNMENT <= value <= limits.MAX_ALIGNMENT and not value & (value - 1)
     if entry.type != "u32" or not good:
         raise UsageError(
-            f"metadata key general.alignment: {shown(entry, 60)}; expected a u32 power of two "
+            f"metadata key general.alignment: found {entry.type} {shown(entry.value, 40)}; expected a u32 power of two "
             f"from {limits.MIN_ALIGNMENT} to {limits.MAX_ALIGNMENT}"
         )
     return value

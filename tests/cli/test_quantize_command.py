@@ -112,6 +112,12 @@ def test_a_file_of_patterns_that_is_too_long_is_not_cut(narrow, capsys, tmp_path
     assert code == 2 and "types.txt: over 1048576 characters" in err
 
 
+def test_a_word_of_a_file_that_is_no_pattern_is_named_with_its_line(narrow, capsys, tmp_path):
+    (tmp_path / "types.txt").write_text("attn_q=F16 ffn_up=Q4_1\r\n\n# comment\n")
+    code, out, err = run(capsys, narrow, "Q4_K_M", "--tensor-type-file", tmp_path / "types.txt")
+    assert (code, out, err) == (2, "", f"edgeq: {tmp_path / 'types.txt'}, line 3: #: expected PATTERN=TYPE\n")
+
+
 def test_a_file_of_patterns_that_cannot_be_read_is_named_with_its_option(narrow, capsys, tmp_path):
     for name in (tmp_path / "none", tmp_path):
         code, out, err = run(capsys, narrow, "Q4_K_M", "--tensor-type-file", name)
