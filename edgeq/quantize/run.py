@@ -84,7 +84,7 @@ def quantize(
     ModelError for a source that is no model, GGUFError for one that is broken or changes, or a disk that is full.
     """
     check_recipe(recipe)
-    check_count("threads", threads)
+    threads = check_count("threads", threads)
     name, mix = mix_or_copy(type)
     if mix is COPY and options is not None and options.replace(keep_output=False) != Options():
         raise UsageError("type COPY: keeps every tensor as it is; leave out the options that name formats, and pure")

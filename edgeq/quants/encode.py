@@ -40,7 +40,7 @@ def quantize(
     if not can_encode(fmt):
         known = ", ".join(name for name in FORMATS if can_encode(FORMATS[name]))
         raise UsageError(f"{fmt.name} cannot be written: expected one of {known}")
-    check_count("threads", threads)
+    threads = check_count("threads", threads)
     x = _numbers(array, fmt, numbers)
     count = math.prod(x.shape[:-1])
     rows = x.reshape(count, x.shape[-1])
@@ -86,7 +86,10 @@ def _matrices(x: F32, importance: NDArray[Any] | None) -> Iterator[tuple[int, in
 def _importance(shape: tuple[int, ...], importance: NDArray[Any]) -> NDArray[np.float64]:
     """The importances of an array of this shape, [n] or one [n] for each matrix of a stack. UsageError for others."""
     n = shape[-1]
-    w = np.asarray(importance)
+    try:
+        w = np.asarray(importance)
+    except ValueError:  # rows of several lengths
+        raise UsageError(f"importance: expected numbers of shape {[n]}, found rows of several lengths") from None
     if w.dtype.kind not in "fiu" or w.shape not in ((n,), (*shape[:-2], n)):
         raise UsageError(
             f"importance: expected numbers of shape {[n]}"
@@ -163,6 +166,9 @@ def error_report(array: NDArray[Any], data: U8, fmt: Format, importance: NDArray
     if x.dtype.kind not in "biuf":
         raise UsageError(f"{fmt.name}: expected an array of numbers, found {x.dtype}")
     x = x.astype(np.float64)
+    if not (np.abs(x) <= _LARGEST["F32"]).all():
+        at = [int(i) for i in np.argwhere(~(np.abs(x) <= _LARGEST["F32"]))[0]]
+        raise FormatError(f"{fmt.name}: found {x[tuple(at)]} at {at}; expected finite numbers that float32 can hold")
     y = decode.dequantize(data, fmt).astype(np.float64)
     if x.shape != y.shape:
         raise UsageError(f"{fmt.name}: expected data for shape {list(x.shape)}, found shape {list(y.shape)}")
