@@ -513,3 +513,12 @@ def test_extracting_to_a_stdout_that_is_closed_is_refused(
     monkeypatch.setattr(sys, "stdout", None)
     code = cli.main(["gguf", "extract", str(path), words[0], "-", *words[1:]])
     assert (code, capsys.readouterr().err) == (2, "edgeq: OUT is -, and stdout is closed; give a file as OUT\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="left out: needs FIFOs")
+def test_a_value_from_a_fifo_is_refused_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path.parent / "fifo")
+    words = [sys.executable, "-m", "edgeq", "gguf", "set", str(path), f"n={path.parent / 'fifo'}", "--from-file"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    expected = f"edgeq: --from-file {path.parent / 'fifo'}: is no regular file; VALUE is then the name of a file\n"
+    assert (done.returncode, done.stderr) == (2, expected)
