@@ -154,7 +154,8 @@ class PartFile:
     """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it.
 
     One that is to be `kept` is called `.NAME.part` instead, and is taken up again where there is one already. Others
-    are locked while they are written: what a killed run left is removed by the next one for the same target."""
+    are locked while they are written: what a killed run left is removed by the next one for the same target. Where the
+    target is a symbolic link, the file that it names is replaced, and the link stays."""
 
     def __init__(self, target: str, size: int, kept: bool = False) -> None:
         """Creates the file and reserves `size` bytes. GGUFError if the disk refuses."""

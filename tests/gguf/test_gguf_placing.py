@@ -252,3 +252,18 @@ def test_a_name_that_is_too_long_is_refused_before_anything_is_written(tmp_path:
     assert not contents(tmp_path)
     gguf.write(tmp_path / ("p" * 235), {}, rows, max_tensors=1)
     assert len(contents(tmp_path)) == 2
+
+
+@posix
+@pytest.mark.parametrize("more", [{}, {"max_tensors": 1}])
+def test_a_link_stays_and_its_file_is_replaced_for_one_file_as_for_parts(tmp_path: Path, more: dict[str, int]) -> None:
+    (tmp_path / "store").write_bytes(b"old")
+    name = "m-00001-of-00002.gguf" if more else "m"
+    (tmp_path / name).symlink_to("store")
+    rows = [(f"t{i}", (8,), "F32", bytes(32)) for i in range(2)]
+    with pytest.raises(UsageError, match="exists already"):
+        gguf.write(tmp_path / "m", {}, rows, **more)
+    assert (tmp_path / "store").read_bytes() == b"old"
+    gguf.write(tmp_path / "m", {}, rows, overwrite=True, **more)
+    assert (tmp_path / name).is_symlink() and (tmp_path / "store").read_bytes()[:4] == b"GGUF"
+    assert not gguf.verify(tmp_path / name)
