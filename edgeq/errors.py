@@ -19,6 +19,9 @@ A message names the object, what was expected, what was found, and the way out.
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 
 class EdgeqError(Exception):
     """Base of every exception that edgeq raises on purpose."""
@@ -72,10 +75,16 @@ class Cancelled(EdgeqError):
     """The caller cancelled the step."""
 
 
-def check_count(name: str, value: object) -> None:
-    """UsageError unless the argument `name` is None or a whole number from 1, such as a number of threads."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+def check_count(name: str, value: Any) -> Any:
+    """The argument `name` as int, also where it is NumPy's, or None. UsageError unless it is None or a whole number
+    from 1, such as a number of threads."""
+    try:
+        number = None if value is None else operator.index(value)
+    except TypeError:
+        number = 0
+    if number is not None and (isinstance(value, bool) or number < 1):
         raise UsageError(f"{name}: expected a whole number from 1, found {shown(repr(value), 60)}")
+    return number
 
 
 def shown(text: object, limit: int = 200) -> str:

@@ -204,7 +204,8 @@ def load(
     lora         low-rank adapters: files, each alone or as (file, scale); the model's weights stay as they are
 
     Raises GGUFError, ModelError, BackendError, MemoryLimitError, UsageError."""
-    for name, value in (("threads", threads), ("context", context), ("chunk", chunk)):
-        check_count(name, value)
+    threads, context, chunk = (
+        check_count(name, value) for name, value in (("threads", threads), ("context", context), ("chunk", chunk))
+    )
     options = Options(threads, chunk, isa or os.environ.get("EDGEQ_ISA"), reproducible)
     return Model(path, backend=backend, context=context, kv_type=kv_type, split=split, options=options, lora=lora)

@@ -8,6 +8,7 @@ answer is no or a fault of ours, 2 bad input or usage, 130 interrupted, 141 nobo
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -168,8 +169,21 @@ def failed(error: Exception) -> int:
 
         traceback.print_exception(error)
     if sys.stderr is not None:
-        print(f"edgeq: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        print(f"edgeq: {' '.join(_said(error).split()) or type(error).__name__}", file=sys.stderr)
     return 2
+
+
+def _said(error: Exception) -> str:
+    """The message; of the system's own errors with the file. Those of a full disk that have none are stdout's: who
+    writes files names them."""
+    if not isinstance(error, OSError) or isinstance(error, EdgeqError) or not error.strerror:
+        return str(error)
+    from edgeq.errors import shown
+
+    if error.filename is not None:
+        return f"{shown(error.filename)}: {error.strerror}"
+    full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+    return f"stdout: {error.strerror}; what was to be printed is not complete" if full else error.strerror
 
 
 def no_reader() -> int:

@@ -13,8 +13,9 @@ import click
 
 from edgeq import imatrix, registry
 from edgeq.cli.run import piped
+from edgeq.cli.show import many
 from edgeq.cli.show import table as lines
-from edgeq.cli.terminal import Out, say
+from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
 from edgeq.imatrix import files
 from edgeq.imatrix.matrix import CHUNK_SIZE
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Told = Callable[[int, int], object]
 COLLECTING = ("chunks", "from_chunk", "output_weight", "parse_special", "save_frequency", "threads")  # options
+TEXT_MAX = 256 << 20  # bytes of a text; so many would run for weeks
 WRITING = ("output", "output_format", "overwrite")
 
 
@@ -59,13 +61,11 @@ def command(model: str | None, texts: tuple[str, ...], **options: Any) -> None:
     if options["show"] or options["convert"]:
         _alone(model, options)
     elif model is not None and options["merge"] and _is_matrix(model):
-        _refuse("no model is run", COLLECTING, options)
-        _write(_merged([*options["merge"], model, *texts], options), options)
+        _merge([*options["merge"], model, *texts], options)
     elif model is None:
         if not options["merge"]:
             raise UsageError("MODEL is missing: the GGUF file of a model; or --merge, --convert or --show")
-        _refuse("no model is run", COLLECTING, options)
-        _write(_merged(options["merge"], options), options)
+        _merge(options["merge"], options)
     else:
         _collect(model, texts, options)
 
@@ -77,6 +77,7 @@ def _alone(model: str | None, options: dict[str, Any]) -> None:
     _refuse("no model is run", COLLECTING, options)
     if options["show"]:
         _refuse("--show writes no file", WRITING, options)
+    _check_chunk_size([options["show"] or options["convert"]], options)
     matrix = imatrix.load(options["show"] or options["convert"], options["chunk_size"])
     if options["convert"]:
         _write(matrix, options)
@@ -94,6 +95,12 @@ def _refuse(why: str, names: Sequence[str], options: dict[str, Any]) -> None:
         raise UsageError(f"{', '.join(given)}: of no use, as {why}; leave it out")
 
 
+def _check_chunk_size(paths: Sequence[str], options: dict[str, Any]) -> None:
+    """UsageError for a chunk size where no file needs it."""
+    if options["chunk_size"] and all(map(files.is_gguf, paths)):
+        raise UsageError("--chunk-size: of no use, as a GGUF file says how long its chunks are; leave it out")
+
+
 def _is_matrix(path: str) -> bool:
     """Whether a file is a matrix and no model."""
     if not os.path.isfile(path):
@@ -106,7 +113,14 @@ def _is_matrix(path: str) -> bool:
         return bool(file.metadata.get("general.type") == "imatrix")
 
 
-def _merged(paths: list[str], options: dict[str, Any]) -> ImportanceMatrix:
+def _merge(paths: Sequence[str], options: dict[str, Any]) -> None:
+    """--merge without a model to run."""
+    _refuse("no model is run", COLLECTING, options)
+    _check_chunk_size(paths, options)
+    _write(_merged(paths, options), options)
+
+
+def _merged(paths: Sequence[str], options: dict[str, Any]) -> ImportanceMatrix:
     """The matrices of all files in one."""
     return _sum([(p, imatrix.load(p, options["chunk_size"])) for p in paths])
 
@@ -140,24 +154,34 @@ def _write(matrix: ImportanceMatrix, options: dict[str, Any]) -> None:
 
 
 def _collect(name: str, texts: tuple[str, ...], options: dict[str, Any]) -> None:
-    from edgeq.gguf.partfile import check_target
+    from edgeq.gguf.partfile import PartFile, check_target
     from edgeq.model import load
 
     out, size = _output(options), options["chunk_size"] or CHUNK_SIZE
     earlier = _merged(options["merge"], options) if options["merge"] else None
     path = str(registry.resolve(name))
     check_target(out, options["overwrite"], (path, *options["merge"], *texts))  # before the work, not after it
+    PartFile(out, 0).discard()  # tells of a folder that is missing or takes no files
     data, names = _texts(texts)
-    with load(path, threads=options["threads"], context=size) as model, _progress(shown(out, 60), options) as told:
+    saved = 0
 
-        def after(collector: Collector, done: int, total: int) -> None:
-            told(done, total)
-            if options["save_frequency"] and done % options["save_frequency"] == 0 and done < total:
-                so_far = collector.matrix(names)
-                both = imatrix.merge([so_far, earlier]) if earlier else so_far
-                both.save(out, options["output_format"], overwrite=True)
-                options["overwrite"] = True  # it is ours now
+    def after(collector: Collector, done: int, total: int) -> None:
+        nonlocal saved
+        told(done, total)
+        if options["save_frequency"] and done % options["save_frequency"] == 0 and done < total:
+            so_far = collector.matrix(names)
+            both = imatrix.merge([so_far, earlier]) if earlier else so_far
+            both.save(out, options["output_format"], overwrite=True)
+            options["overwrite"], saved = True, done  # it is ours now
 
+    def left() -> str:
+        return f"{shown(out)} holds the first {many(saved, 'chunk')}" if saved else "no incomplete file is left"
+
+    with (
+        interrupted(left),
+        load(path, threads=options["threads"], context=size) as model,
+        _progress(shown(out, 60), options) as told,
+    ):
         new = imatrix.collect(
             model, data, size, chunks=options["chunks"], from_chunk=options["from_chunk"] or 0,
             output_weight=options["output_weight"], parse_special=options["parse_special"], datasets=names, after=after,
@@ -177,10 +201,13 @@ def _texts(paths: tuple[str, ...]) -> tuple[list[str | bytes], list[str]]:
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read()
+            data = file.read(TEXT_MAX + 1)
     except (OSError, ValueError) as error:
         why = shown(getattr(error, "strerror", None) or error)
         raise UsageError(f"text {shown(path)}: {why}; TEXT is the name of a file, or - for stdin") from None
+    if len(data) > TEXT_MAX:
+        raise UsageError(f"text {shown(path)}: over {TEXT_MAX >> 20} MiB; give a part of it, some MB are enough")
+    return data
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,11 +12,11 @@ from typing import Any
 
 import click
 
-from edgeq.cli.show import size
+from edgeq.cli.show import many, size
 from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
-from edgeq.quantize import MIXES, Options, Report, mix_or_copy, quantize, summary
+from edgeq.quantize import MIXES, Options, Report, Result, mix_or_copy, quantize, summary
 
 LONGEST = 1 << 20  # characters of a file of patterns
 _PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")  # of the name of a split model's part
@@ -38,7 +39,9 @@ _PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")  # of the name of a split model's 
 @click.option("--leave-output-tensor", "keep_output", is_flag=True, help="Leave output.weight as it is.")
 @click.option("--keep-split", is_flag=True, help="Write as many parts as the source has.")
 @click.option("--allow-requantize", is_flag=True, help="Quantize what is quantized already, which loses twice.")
-@click.option("--dry-run", is_flag=True, help="Show formats, sizes and errors; write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show formats, sizes and errors, estimated from rows of each tensor; write nothing."
+)
 @click.option("--resume", is_flag=True, help="If it is interrupted, leave what is done and go on from it next time.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads; all useful cores otherwise.")
@@ -59,12 +62,14 @@ def command(
             options=options, allow_requantize=allow_requantize, keep_split=keep_split, overwrite=overwrite,
             resume=resume, dry_run=dry_run, threads=threads, progress=progress,
         )  # fmt: skip
-    if as_json:
-        Out().write(json.dumps(facts(report), indent=1) + "\n")
-    elif dry_run:
-        Out().write("\n".join(table(report)) + "\n")
-    for line in notes(report, imatrix):
-        say(line)
+    try:
+        if as_json:
+            Out().write(json.dumps(facts(report), indent=1) + "\n")
+        elif dry_run:
+            Out().write("\n".join(table(report)) + "\n")
+    finally:  # also where stdout takes no more: the model is written
+        for line in notes(report, imatrix):
+            say(line)
 
 
 def _places(words: Sequence[str]) -> tuple[str, str, str]:
@@ -77,38 +82,48 @@ def _places(words: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _overrides(patterns: Sequence[str], file: str | None) -> tuple[tuple[str, str], ...]:
-    words = list(patterns)
-    if file is not None:
-        try:
-            with open(file, encoding="utf-8", errors="strict") as lines:
-                text = lines.read(LONGEST + 1)
-        except UnicodeDecodeError:
-            raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
-        except (OSError, ValueError) as error:
-            why = shown(getattr(error, "strerror", None) or error)
-            raise UsageError(
-                f"--tensor-type-file {shown(file)}: {why}; expected the name of a file of PATTERN=TYPE words"
-            ) from None
-        if len(text) > LONGEST:
-            raise UsageError(f"{shown(file)}: over {LONGEST} characters; expected PATTERN=TYPE words")
-        words += text.split()
-    pairs = [word.rpartition("=") for word in words]
-    if bad := next((word for word, (name, _, fmt) in zip(words, pairs) if not name or not fmt), None):
-        raise UsageError(f"tensor type {shown(bad)}: expected PATTERN=TYPE")
-    return tuple((name, fmt) for name, _, fmt in pairs)
+    """Pairs of pattern and type: those of the command line, then those of the file."""
+    return tuple(_pair(word, "tensor type ") for word in patterns) + (() if file is None else _in_file(file))
+
+
+def _in_file(file: str) -> tuple[tuple[str, str], ...]:
+    try:
+        with open(file, encoding="utf-8", errors="strict") as stream:
+            text = stream.read(LONGEST + 1)
+    except UnicodeDecodeError:
+        raise UsageError(f"{shown(file)}: is no UTF-8 text of PATTERN=TYPE words") from None
+    except (OSError, ValueError) as error:
+        why = shown(getattr(error, "strerror", None) or error)
+        raise UsageError(
+            f"--tensor-type-file {shown(file)}: {why}; expected the name of a file of PATTERN=TYPE words"
+        ) from None
+    if len(text) > LONGEST:
+        raise UsageError(f"{shown(file)}: over {LONGEST} characters; expected PATTERN=TYPE words")
+    places = ((f"{shown(file)}, line {number}: ", line) for number, line in enumerate(text.split("\n"), 1))
+    return tuple(_pair(word, where) for where, line in places for word in line.split())
+
+
+def _pair(word: str, where: str) -> tuple[str, str]:
+    """PATTERN=TYPE in two. UsageError, which begins with `where`."""
+    name, _, fmt = word.rpartition("=")
+    if not name or not fmt:
+        raise UsageError(f"{where}{shown(word)}: expected PATTERN=TYPE")
+    return name, fmt
 
 
 def importances(path: str | None) -> Any:
     """The importance matrix in a file, or None without one."""
     if path is None:
         return None
+    if not path:
+        raise UsageError("--imatrix: expected the name of a file, found ''")
     from edgeq import imatrix
 
     return imatrix.load(path)
 
 
 class _Progress:
-    """A bar on a terminal that names the tensor at work; elsewhere nothing."""
+    """On a terminal a bar over the whole file, named after the tensor at work; elsewhere nothing."""
 
     def __init__(self, silent: bool) -> None:
         import sys
@@ -119,9 +134,11 @@ class _Progress:
         self._name = ""
 
     def __call__(self, done: int, total: int, name: str) -> None:
-        if name != self._name:
-            self._name = name
+        if not self._name:
             self._bar.start(shown(name, 40), done, total)
+        elif name and name != self._name:
+            self._bar.name(shown(name, 40))
+        self._name = name or self._name
         self._bar.update(done)
 
     def close(self) -> None:
@@ -129,7 +146,7 @@ class _Progress:
 
 
 def facts(report: Report) -> dict[str, Any]:
-    """The report as JSON types; errors are of a sample of rows."""
+    """The report as JSON types; `relative_error` is of a sample of `error_rows` rows, and so an estimate."""
     choices = [r.choice for r in report.results]
     return {
         "files": list(report.paths),
@@ -149,6 +166,7 @@ def facts(report: Report) -> dict[str, Any]:
                 "fallback_from": r.choice.fallback or None,
                 "importance": r.weighted,
                 "relative_error": r.loss.relative if r.choice.changes else None,
+                "error_rows": r.loss.rows if r.choice.changes else None,
             }
             for r in report.results
         ],
@@ -156,15 +174,29 @@ def facts(report: Report) -> dict[str, Any]:
 
 
 def table(report: Report) -> list[str]:
-    """A line for each tensor: name, shape, formats, bytes, error of a sample, and why it is so."""
+    """A line for each tensor: name, shape, formats, bytes, error (of some rows alone: with ~), and why it is so."""
     rows = []
     for r in report.results:
         c = r.choice
-        loss = f"{100 * r.loss.relative:.2f} %" if c.changes else ""
+        loss = f"{'~' * _estimated(r)}{100 * r.loss.relative:.2f} %" if c.changes else ""
         why = f"{c.why} ({c.fallback})" if c.fallback else c.why
         shape, name = " x ".join(map(str, c.shape)), f"{shown(c.name, 80)}  {why}".strip()
         rows.append((shape, c.source.name, c.target.name, size(c.target_bytes), loss, name))
     return lines(("shape", "from", "to", "bytes", "error", "tensor"), rows)
+
+
+def _again(report: Report) -> str:
+    """What tensors lose that had lost something before. The error before is not known: that would take the original."""
+    names = set(report.requantized)
+    again = [r for r in report.results if r.choice.name in names]
+    mean, worst = sum(r.loss.relative for r in again) / len(again), max(again, key=lambda r: r.loss.relative)
+    most = f"{100 * worst.loss.relative:.2f} % at most ({shown(worst.choice.name, 80)})"
+    were = f"{many(len(again), 'tensor')} {'was' if len(again) == 1 else 'were'} quantized before"
+    return f"{were}: their errors add to those named here, {100 * mean:.2f} % of what was stored on average, {most}"
+
+
+def _estimated(r: Result) -> bool:
+    return r.choice.changes and r.loss.rows < math.prod(r.choice.shape[:-1])
 
 
 def notes(report: Report, imatrix: str | None) -> list[str]:
@@ -173,15 +205,19 @@ def notes(report: Report, imatrix: str | None) -> list[str]:
     out = list(report.notes)
     moved = Counter((c.why, c.fallback, c.target.name) for c in choices if c.fallback)
     for (why, wanted, got), n in moved.items():
-        out.append(f"{n} tensors: {why}: {got} instead of {wanted}")
+        out.append(f"{many(n, 'tensor')}: {why}: {got} instead of {wanted}")
     if report.requantized:
-        out.append(f"{len(report.requantized)} tensors were quantized before: their errors add to those named here")
+        out.append(_again(report))
     low = sum(c.low and c.changes and not r.weighted for c, r in zip(choices, report.results))
     if low:
-        out.append(f"{low} tensors of very few bits have no importances: expect little of them; see edgeq imatrix")
+        have = f"{many(low, 'tensor')} of very few bits {'has' if low == 1 else 'have'}"
+        out.append(f"{have} no importances: expect little of them; see edgeq imatrix")
     missing = [name for name in report.missing if "token_embd" not in name and name != "output.weight"]
     if imatrix and missing:
-        out.append(f"{shown(imatrix)}: nothing on {len(missing)} tensors, from {shown(missing[0])} on")
+        out.append(f"{shown(imatrix)}: nothing on {many(len(missing), 'tensor')}, from {shown(missing[0])} on")
+    if not report.paths and (few := [r.loss.rows for r in report.results if _estimated(r)]):
+        count = f"{min(few)} to {max(few)}" if min(few) < max(few) else f"{few[0]}"
+        out.append(f"~: an estimate from {count} rows spread over the tensor; what is not finite elsewhere goes unseen")
     total = summary(choices)
     bits = 8 * total["target_bytes"] / max(1, total["weights"])
     where = f"{', '.join(map(shown, report.paths))}: " if report.paths else "would write "

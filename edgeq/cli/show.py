@@ -42,6 +42,11 @@ def count(n: float) -> str:
     return f"{n:.0f}" if not unit else f"{n:.1f}{unit}"
 
 
+def many(n: int, what: str) -> str:
+    """So many of what is counted: 1 tensor, 2 tensors."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def rate(tokens: int, seconds: float) -> str:
     """Tokens per second."""
     return f"{tokens / seconds:.1f} tokens/s" if tokens > 0 and seconds > 0 else "-"

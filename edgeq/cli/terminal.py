@@ -4,7 +4,7 @@ stderr."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -50,12 +50,13 @@ class Out:
 
 
 @contextmanager
-def interrupted(text: str = "no incomplete file is left") -> Iterator[None]:
-    """Says so where Ctrl-C or a signal ends the block."""
+def interrupted(text: str | Callable[[], str] = "no incomplete file is left") -> Iterator[None]:
+    """Says so where Ctrl-C or a signal ends the block, and what is left; `text` may be found out only then."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        say(f"interrupted; {text}")
+        left = text if isinstance(text, str) else text()
+        say(f"interrupted; {left}" if left else "interrupted")
         raise
 
 

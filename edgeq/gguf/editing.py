@@ -120,6 +120,8 @@ def _changed(
     new = dict(old)
     for key in unset:
         _refuse_split(key)
+        if key in old and key not in new:
+            raise UsageError(f"metadata key {shown(key)}: given twice, the second time it is not there any more")
         _need(new, key)
         del new[key]
     for key, name in rename.items():

@@ -153,7 +153,7 @@ def _half_replaced(path: str) -> str:
         return ""
     return (
         f"; a run was killed while it gave the parts of this model their names, and left {shown(old)}: make the model "
-        "again with overwriting, which first puts back what was there"
+        "again with --overwrite, which first puts back what was there"
     )
 
 

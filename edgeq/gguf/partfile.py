@@ -24,7 +24,12 @@ _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
-    """UsageError if `path` may not be written: it is there, it is no file, or it is one of `sources`."""
+    """UsageError if `path` may not be written: it is there, it is no file, it is one of `sources`, or its name is too
+    long or -, which would be taken for stdout."""
+    if path == "-":
+        raise UsageError("-: stdout takes no such file, as it is complete only at its end; name a file, or ./- for one "
+                         "that is called so")  # fmt: skip
+    check_name(path)
     if not os.path.lexists(path):
         return
     for source in sources:
@@ -37,7 +42,18 @@ def check_target(path: str, overwrite: bool, sources: tuple[str, ...]) -> None:
     if not os.path.isfile(path):
         raise UsageError(f"{shown(path)}: exists and is no regular file; choose another name")
     if not overwrite:
-        raise UsageError(f"{shown(path)}: exists already; remove it or ask for it to be overwritten")
+        raise UsageError(f"{shown(path)}: exists already; remove it, or replace it with --overwrite (overwrite=True)")
+
+
+def check_name(path: str) -> None:
+    """UsageError for a name that is longer than the filesystem takes."""
+    try:
+        os.lstat(os.path.realpath(path))
+    except (OSError, ValueError) as e:
+        if getattr(e, "errno", None) == errno.ENAMETOOLONG:
+            name = os.fsencode(os.path.basename(path))
+            raise UsageError(f"{shown(path)}: too long for the filesystem, the name has {len(name)} bytes; choose a "
+                             "shorter one") from None  # fmt: skip
 
 
 def beside(target: str, ending: str) -> str:
@@ -138,7 +154,8 @@ class PartFile:
     """`.NAME.part-PID` beside `target`: `commit()` puts it in place whole, or `discard()` removes it.
 
     One that is to be `kept` is called `.NAME.part` instead, and is taken up again where there is one already. Others
-    are locked while they are written: what a killed run left is removed by the next one for the same target."""
+    are locked while they are written: what a killed run left is removed by the next one for the same target. Where the
+    target is a symbolic link, the file that it names is replaced, and the link stays."""
 
     def __init__(self, target: str, size: int, kept: bool = False) -> None:
         """Creates the file and reserves `size` bytes. GGUFError if the disk refuses."""

@@ -86,7 +86,7 @@ def _undo(targets: list[str], names: Sequence[str], why: str) -> bool:
             raise GGUFError(
                 f"{why}; and what was there before cannot be put back: {shown(reason(e))}: the model is incomplete"
                 + (f", the files that were there are {', '.join(kept[:3])}{more}" if kept else "")
-                + "; make it again with overwriting, which first puts them back"
+                + "; make it again with --overwrite, which first puts them back"
             ) from None
         except (KeyboardInterrupt, SystemExit):  # the second one: this takes milliseconds, and must not stop half-way
             continue
@@ -103,7 +103,8 @@ def _undo_killed(targets: list[str], overwrite: bool, resume: bool) -> None:
     why = f"{shown(targets[0])}: a run was killed while it gave the parts of this model their names, and left "
     if not overwrite and not resume:
         raise UsageError(
-            f"{why}{shown(left)}; ask for the model to be overwritten, which first puts back what was there"
+            f"{why}{shown(left)}; ask for the model to be overwritten (--overwrite), which first puts back what was "
+            "there"
         )
     _undo(targets, [beside(target, "part") if resume else "" for target in targets], f"{why}{shown(left)}")
 

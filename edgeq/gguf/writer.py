@@ -22,7 +22,7 @@ from edgeq.gguf.header import TensorInfo
 from edgeq.gguf.journal import Journal, remove_left
 from edgeq.gguf.metadata import Value
 from edgeq.gguf.part import Part
-from edgeq.gguf.partfile import PartFile, check_target
+from edgeq.gguf.partfile import PartFile, check_name, check_target
 from edgeq.gguf.placing import place, settle
 from edgeq.gguf.reader import open
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
@@ -101,6 +101,8 @@ class Writer:
         for plan in self._plans:
             plan.encode(version)
         self.paths = tuple(plan.path for plan in self._plans)
+        for path in self.paths:  # hours before the file gets it
+            check_name(path)
         self._todo = [(i, t) for i, plan in enumerate(self._plans) for t in plan.tensors]
         self._next = 0
         self._files: list[PartFile] = []
@@ -303,7 +305,7 @@ def _alignment(metadata: Mapping[str, Value]) -> int:
     good = limits.MIN_ALIGNMENT <= value <= limits.MAX_ALIGNMENT and not value & (value - 1)
     if entry.type != "u32" or not good:
         raise UsageError(
-            f"metadata key general.alignment: {shown(entry, 60)}; expected a u32 power of two "
+            f"metadata key general.alignment: found {entry.type} {shown(entry.value, 40)}; expected a u32 power of two "
             f"from {limits.MIN_ALIGNMENT} to {limits.MAX_ALIGNMENT}"
         )
     return value

@@ -19,7 +19,7 @@ from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.lora.adapter import EMBEDDING, Pair, stack
 from edgeq.quantize.finite import checked
 from edgeq.quantize.stream import floats
-from edgeq.quants import Format
+from edgeq.quants import Format, encode
 from edgeq.quants.encode import can_encode
 from edgeq.record import Record
 
@@ -131,7 +131,7 @@ def _rows(
             change = pair.b[first : first + n] @ pair.a
             new = old + (change if scale == 1.0 else change / np.float32(scale))
         try:
-            data = quants.quantize(new, target, threads=threads)
+            data = encode.quantize(new, target, None, threads, range(first, first + n))
         except FormatError as error:
             sound = np.isfinite(old).all()
             why = f"; that is the sum with {who}: take a smaller scale or a larger type" if sound else ""

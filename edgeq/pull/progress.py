@@ -28,6 +28,9 @@ class Silent:
     def update(self, done: int) -> None:
         """Bytes of the transfer so far."""
 
+    def name(self, label: str) -> None:
+        """The same transfer goes on with something else."""
+
     def note(self, text: str) -> None:
         """Something worth a line."""
 
@@ -90,6 +93,10 @@ class Bar(Silent):
     def update(self, done: int) -> None:
         if self.task is not None:
             self.bars.update(self.task, completed=done)
+
+    def name(self, label: str) -> None:
+        if self.task is not None:
+            self.bars.update(self.task, description=label)
 
     def note(self, text: str) -> None:
         self.bars.console.print(text, markup=False, highlight=False)

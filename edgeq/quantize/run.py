@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq import gguf, machine
 from edgeq._version import __version__
-from edgeq.errors import GGUFError, UsageError, check_count, shown
+from edgeq.errors import GGUFError, ModelError, UsageError, check_count, shown
 from edgeq.gguf import Value, Writer
 from edgeq.gguf.split import KEYS as SPLIT_KEYS
 from edgeq.quantize import importances
@@ -20,7 +20,7 @@ from edgeq.quantize.finite import checked
 from edgeq.quantize.mixes import COPY
 from edgeq.quantize.plan import FLOATS, Choice, Options, check_recipe, idle, make_plan, mix_or_copy
 from edgeq.quantize.roles import is_multiplied
-from edgeq.quantize.stream import Job, Loss, count, pieces
+from edgeq.quantize.stream import Job, Loss, count, losses, pieces
 from edgeq.quants import native
 from edgeq.record import Record
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from edgeq.quantize.importances import Importances
     from edgeq.quants.bits import F32
 
+_OTHERS = {  # kinds of GGUF files
+    "imatrix": "an importance matrix, which goes with --imatrix",
+    "adapter": "an adapter, which edgeq lora merge puts in a model",
+}
 Progress = Callable[[int, int, str], None]  # bytes of the source done, of all, the tensor now at work
 
 
@@ -75,17 +79,18 @@ def quantize(
     `type` can be COPY, for every tensor as it is. Tensors are read, encoded and written piece by piece, so memory does
     not depend on the model. The file appears when it is complete. With `resume` an interrupted run leaves what it has
     done beside the target, and the next one with the same arguments goes on from there. `dry_run` writes nothing, and
-    finds the loss on a few rows of each tensor.
+    estimates the loss from rows spread over each tensor.
     UsageError for arguments that make no sense, FormatError naming the tensor for weights that are not finite,
-    GGUFError for a source that is broken or changes, or a disk that is full.
+    ModelError for a source that is no model, GGUFError for one that is broken or changes, or a disk that is full.
     """
     check_recipe(recipe)
-    check_count("threads", threads)
+    threads = check_count("threads", threads)
     name, mix = mix_or_copy(type)
     if mix is COPY and options is not None and options.replace(keep_output=False) != Options():
         raise UsageError("type COPY: keeps every tensor as it is; leave out the options that name formats, and pure")
     threads = threads or machine.threads_to_use()
     with gguf.open(source) as g:
+        _check_model(g)
         plan = make_plan(g.tensors.values(), g.metadata, mix, options, importance is not None)
         requantized = _check_sources(g, plan, allow_requantize)
         weights = importances.find(plan, importance, g.path)
@@ -95,7 +100,7 @@ def quantize(
             notes.append("--keep-split: the source is not split; the result is one file")
         if dry_run:
             with ThreadPoolExecutor(threads) as pool:
-                results = tuple(_tried(g, c, weights, pool, threads) for c in plan)
+                results = tuple(_tried(g, plan, weights, pool, threads))
             return Report((), name, results, missing, requantized, tuple(notes))
         metadata = _metadata(g, plan, mix.file_type, importance, os.fsdecode(importance_file))
         writer = Writer(
@@ -109,6 +114,15 @@ def quantize(
             if g.changed():
                 raise GGUFError(f"{shown(g.path)}: the file was changed while it was read; nothing was written")
         return Report(writer.paths, name, results, missing, requantized, tuple(notes))
+
+
+def _check_model(g: GGUFFile) -> None:
+    """ModelError for a file of another kind, whose numbers are not for rounding, or without tensors."""
+    kind = g.metadata.get("general.type")
+    if isinstance(kind, str) and kind in _OTHERS:
+        raise ModelError(f"{shown(g.path)}: general.type is {kind!r}: {_OTHERS[kind]}; expected a model")
+    if not g.tensors:
+        raise ModelError(f"{shown(g.path)}: has no tensors; expected a model with its weights")
 
 
 def _check_sources(g: GGUFFile, plan: list[Choice], allow: bool) -> tuple[str, ...]:
@@ -156,28 +170,28 @@ def _written(
     made = pieces([_job(g, c, weights) for c in plan[earlier:] if c.changes], pool, threads)
     for i, c in enumerate(plan):
         tensor, w = g.tensors[c.name], weights[c.name]
-        if progress:
+        if progress and i >= earlier:
             progress(done, total, c.name)
         if i < earlier:
-            yield _tried(g, c, weights, pool, threads)
+            yield from _tried(g, [c], weights, pool, threads)
         elif not c.changes:
             writer.write(c.name, checked(tensor))
             yield Result(c, False, Loss())
         else:
-            squared = power = 0.0
+            loss = Loss()
 
             def chunks(c: Choice = c, at: int = done) -> Iterator[Any]:
-                nonlocal squared, power
+                nonlocal loss
                 read = 0
                 for piece in islice(made, count(c.shape)):
-                    squared, power = squared + piece.loss.squared, power + piece.loss.power
+                    loss += piece.loss
                     yield piece.data
                     read += len(piece.data)
                     if progress:
                         progress(at + read * c.source.row_bytes(c.shape[-1]), total, c.name)
 
             writer.write(c.name, chunks())
-            yield Result(c, w is not None, Loss(squared, power))
+            yield Result(c, w is not None, loss)
         done += c.source_bytes
     if progress:
         progress(total, total, "")
@@ -188,12 +202,9 @@ def _job(g: GGUFFile, c: Choice, weights: Mapping[str, F32 | None]) -> Job:
 
 
 def _tried(
-    g: GGUFFile, c: Choice, weights: Mapping[str, F32 | None], pool: ThreadPoolExecutor, threads: int
-) -> Result:
-    """The loss of a tensor from its first rows alone; nothing is written."""
-    if not c.changes:
-        return Result(c, False, Loss())
-    found = pieces([_job(g, c, weights)], pool, threads)
-    first = next(found)
-    found.close()  # type: ignore[attr-defined]
-    return Result(c, weights[c.name] is not None, first.loss)
+    g: GGUFFile, plan: list[Choice], weights: Mapping[str, F32 | None], pool: ThreadPoolExecutor, threads: int
+) -> Iterator[Result]:
+    """Estimates of what tensors would lose; nothing is written."""
+    found = losses([_job(g, c, weights) for c in plan if c.changes], pool, threads)
+    for c in plan:
+        yield Result(c, weights[c.name] is not None, next(found)) if c.changes else Result(c, False, Loss())

@@ -80,7 +80,8 @@ def error_report(
 ) -> ErrorReport:
     """What `data`, uint8 [..., bytes_per_row], lost of floats [..., n]: see `edgeq.quants.encode.ErrorReport`.
 
-    UsageError if the shapes differ, and for importances that `quantize` refuses.
+    UsageError if the shapes differ, and for importances that `quantize` refuses; FormatError for numbers that float32
+    cannot hold.
     """
     from edgeq.quants import encode
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -32,13 +32,16 @@ def can_encode(fmt: Format) -> bool:
     return fmt.name in ENCODERS
 
 
-def quantize(array: NDArray[Any], fmt: Format, importance: NDArray[Any] | None, threads: int | None) -> U8:
-    """See `edgeq.quants.quantize`."""
+def quantize(
+    array: NDArray[Any], fmt: Format, importance: NDArray[Any] | None, threads: int | None,
+    numbers: Sequence[int] | NDArray[np.int64] | None = None,
+) -> U8:  # fmt: skip
+    """See `edgeq.quants.quantize`. numbers: of the rows of an array [R, n] in its tensor, for errors."""
     if not can_encode(fmt):
         known = ", ".join(name for name in FORMATS if can_encode(FORMATS[name]))
         raise UsageError(f"{fmt.name} cannot be written: expected one of {known}")
-    check_count("threads", threads)
-    x = _numbers(array, fmt)
+    threads = check_count("threads", threads)
+    x = _numbers(array, fmt, numbers)
     count = math.prod(x.shape[:-1])
     rows = x.reshape(count, x.shape[-1])
     out = np.empty((count, fmt.row_bytes(x.shape[-1])), np.uint8)
@@ -47,7 +50,7 @@ def quantize(array: NDArray[Any], fmt: Format, importance: NDArray[Any] | None, 
     return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
-def _numbers(array: NDArray[Any], fmt: Format) -> F32:
+def _numbers(array: NDArray[Any], fmt: Format, numbers: Sequence[int] | NDArray[np.int64] | None = None) -> F32:
     """The array as float32, C-contiguous, every number one that the format can hold."""
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim == 0:
         found = f"{array.dtype} with {array.ndim} axes" if isinstance(array, np.ndarray) else type(array).__name__
@@ -59,8 +62,9 @@ def _numbers(array: NDArray[Any], fmt: Format) -> F32:
     low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
     if not (-limit <= low and high <= limit):  # also where one is NaN
         at = tuple(int(i) for i in np.argwhere(~(np.abs(x) <= limit))[0])
+        place = list(at) if numbers is None else [int(numbers[at[0]]), *at[1:]]
         raise FormatError(
-            f"{fmt.name}: found {array[at]} at {list(at)}; expected finite numbers of at most {limit:.5g} in magnitude"
+            f"{fmt.name}: found {array[at]} at {place}; expected finite numbers of at most {limit:.5g} in magnitude"
         )
     return x
 
@@ -82,7 +86,10 @@ def _matrices(x: F32, importance: NDArray[Any] | None) -> Iterator[tuple[int, in
 def _importance(shape: tuple[int, ...], importance: NDArray[Any]) -> NDArray[np.float64]:
     """The importances of an array of this shape, [n] or one [n] for each matrix of a stack. UsageError for others."""
     n = shape[-1]
-    w = np.asarray(importance)
+    try:
+        w = np.asarray(importance)
+    except ValueError:  # rows of several lengths
+        raise UsageError(f"importance: expected numbers of shape {[n]}, found rows of several lengths") from None
     if w.dtype.kind not in "fiu" or w.shape not in ((n,), (*shape[:-2], n)):
         raise UsageError(
             f"importance: expected numbers of shape {[n]}"
@@ -159,6 +166,9 @@ def error_report(array: NDArray[Any], data: U8, fmt: Format, importance: NDArray
     if x.dtype.kind not in "biuf":
         raise UsageError(f"{fmt.name}: expected an array of numbers, found {x.dtype}")
     x = x.astype(np.float64)
+    if not (np.abs(x) <= _LARGEST["F32"]).all():
+        at = [int(i) for i in np.argwhere(~(np.abs(x) <= _LARGEST["F32"]))[0]]
+        raise FormatError(f"{fmt.name}: found {x[tuple(at)]} at {at}; expected finite numbers that float32 can hold")
     y = decode.dequantize(data, fmt).astype(np.float64)
     if x.shape != y.shape:
         raise UsageError(f"{fmt.name}: expected data for shape {list(x.shape)}, found shape {list(y.shape)}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -180,7 +181,7 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
     assert call("set", path, "n=8", "-o", out)[0] == 0
     assert path.read_bytes() == before and metadata(out)["n"] == ("u32", 8)
     assert call("unset", path, "n", "-o", out)[0] == 2
-    assert call("unset", path, "n", "-o", out, "--force")[0] == 0
+    assert call("unset", path, "n", "-o", out, "--overwrite")[0] == 0
     assert "n" not in metadata(out)
 
 
@@ -218,8 +219,8 @@ def test_edits_to_another_file(call: Any, path: Path) -> None:
         (["extract", "{}", "x", "{}-x", "--metadata"], "no metadata key x"),
         (["extract", "{}", "a", "-", "--json"], "--json: stdout takes what is extracted"),
         (["extract", "{}", "a", "{}"], "is the file that is read"),
-        (["extract", "{}", "a", "{}", "--force"], "is the file that is read"),
-        (["extract", "{}", "n", "{}", "--metadata", "--force"], "is the file that is read"),
+        (["extract", "{}", "a", "{}", "--overwrite"], "is the file that is read"),
+        (["extract", "{}", "n", "{}", "--metadata", "--overwrite"], "is the file that is read"),
         (["template", "{}", "--name", "x"], "no template 'x'"),
         (["template", "{}", "--set", "/no/such"], "/no/such"),
         (["template", "{}", "--list", "--set", "{}"], "--list and --set: "),
@@ -254,17 +255,17 @@ def test_split_and_merge(call: Any, path: Path) -> None:
     code, out, err = call("split", path, prefix, "--max-size", "100")
     assert code == 0 and out.splitlines() == names and "2 parts" in err
     assert call("split", path, prefix, "--max-tensors", 1)[0] == 2
-    assert json.loads(call("split", path, prefix, "--max-tensors", 1, "--force", "--json")[1])["parts"] == names
+    assert json.loads(call("split", path, prefix, "--max-tensors", 1, "--overwrite", "--json")[1])["parts"] == names
     code, out, err = call("merge", names[0], joined)
     assert (code, out) == (0, "") and "joined from 2 parts" in err
     assert joined.read_bytes() == path.read_bytes()
     assert call("merge", names[0], joined)[0] == 2
-    assert call("merge", names[0], names[1], "--force")[0] == 2  # what a shell makes of s-*.gguf
-    assert json.loads(call("merge", names[0], joined, "--force", "--json")[1]) == {
+    assert call("merge", names[0], names[1], "--overwrite")[0] == 2  # what a shell makes of s-*.gguf
+    assert json.loads(call("merge", names[0], joined, "--overwrite", "--json")[1]) == {
         "file": str(joined), "parts": 2, "size": path.stat().st_size,
     }  # fmt: skip
     os.unlink(names[1])
-    code, _, err = call("merge", names[0], joined, "--force")
+    code, _, err = call("merge", names[0], joined, "--overwrite")
     assert code == 2 and "part 2 of 2 is missing" in err
 
 
@@ -352,7 +353,7 @@ def test_extract(call: Any, path: Path) -> None:
     assert np.array_equal(np.load(f"{out}.npy"), np.arange(12).reshape(3, 4))
     assert call("extract", path, "a", f"{out}.npy")[0] == 2
     raw = ROWS[0][3].tobytes()
-    for words in ([f"{out}.npy", "--raw", "--force"], [out]):
+    for words in ([f"{out}.npy", "--raw", "--overwrite"], [out]):
         assert call("extract", path, "a", *words)[0] == 0 and Path(words[0]).read_bytes() == raw
     assert call("extract", path, "a", "-")[1].encode("utf-8", "surrogateescape") == raw
     assert call("extract", path, "--metadata", "tokenizer.chat_template", f"{out}.txt")[0] == 0
@@ -367,7 +368,7 @@ def test_extract_json(call: Any, path: Path) -> None:
     assert json.loads(call("extract", path, "a", out, "--json")[1]) == {
         "file": str(out), "name": "a", "type": "F32", "shape": [3, 4], "bytes": out.stat().st_size,
     }  # fmt: skip
-    found = json.loads(call("extract", path, "n", out, "--metadata", "--force", "--json")[1])
+    found = json.loads(call("extract", path, "n", out, "--metadata", "--overwrite", "--json")[1])
     assert found == {"file": str(out), "name": "n", "type": "u32", "bytes": 2}
 
 
@@ -387,7 +388,7 @@ def test_an_empty_list_of_a_type_is_set(call: Any, path: Path) -> None:
 
 def test_a_value_is_not_written_over_another_part_of_its_model(call: Any, path: Path) -> None:
     first, second = gguf.split_model(path, path.parent / "m", max_tensors=1)
-    code, _, err = call("extract", first, "n", second, "--metadata", "--force")
+    code, _, err = call("extract", first, "n", second, "--metadata", "--overwrite")
     assert code == 2 and "is the file that is read" in err
     assert gguf.hash_tensors(first).all == gguf.hash_tensors(path).all
 
@@ -439,3 +440,85 @@ def test_a_real_vocabulary_through_everything(call: Any, tmp_path: Path) -> None
     assert call("diff", source, joined, "--no-metadata")[0] == 0
     assert call("hash", source)[1] == call("hash", first)[1] == call("hash", joined)[1]
     assert call("verify", joined)[0] == 0
+
+
+def test_one_of_a_thing_is_said_in_the_singular(call: Any, tmp_path: Path) -> None:
+    gguf.write(tmp_path / "one.gguf", {"k": 1}, ROWS[:1])
+    assert ", 1 key, 1 tensor from byte" in call("dump", tmp_path / "one.gguf")[1]
+    words = ("split", tmp_path / "one.gguf", tmp_path / "s", "--max-tensors", 1)
+    assert call(*words, "--dry-run")[2].endswith("one.gguf: would be 1 part\n")
+    assert call(*words)[2].endswith("one.gguf: 1 part\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "stopped", "said"),
+    [
+        (["set", "{}", "n=8", "-o", "{}.new"], "edgeq.gguf.partfile.PartFile.finish", "; no incomplete file is left"),
+        (["split", "{}", "{}s", "--max-tensors", 1], "edgeq.gguf.partfile.PartFile.finish",
+         "; no incomplete file is left"),
+        (["hash", "{}"], "edgeq.gguf.reader.Tensor.pieces", ""),
+        (["diff", "{}", "{}"], "edgeq.gguf.compare", ""),
+    ],
+)  # fmt: skip
+def test_an_interrupt_says_what_is_left(
+    call: Any, path: Path, words: list[str], stopped: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stopped, stop)
+    code, _, err = call(*(str(word).replace("{}", str(path)) for word in words))
+    assert (code, err) == (130, f"interrupted{said}\n")
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_manifest_that_cannot_be_read_is_named_with_its_option(call: Any, path: Path) -> None:
+    for name, why in ((path.parent, "Is a directory"), (path.parent / "none", "No such file or directory")):
+        code, out, err = call("hash", path, "--check", name)
+        expected = f"edgeq: --check {name}: {why}; expected a file with the output of edgeq gguf hash\n"
+        assert (code, out, err) == (2, "", expected)
+
+
+def test_what_replaces_a_file_has_one_name_and_the_refusal_says_it(call: Any, path: Path, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"")
+    (tmp_path / "s-00001-of-00002.gguf").write_bytes(b"")
+    said = "exists already; remove it, or replace it with --overwrite"
+    for words in (["set", path, "n=8", "-o", tmp_path / "old"], ["extract", path, "a", tmp_path / "old"],
+                  ["split", path, tmp_path / "s", "--max-tensors", 1]):  # fmt: skip
+        assert said in call(*words)[2]
+        assert "No such option" in call(*words, "--force")[2]
+        assert call(*words, "--overwrite")[0] == 0
+    words = ["merge", tmp_path / "s-00001-of-00002.gguf", tmp_path / "old"]
+    assert said in call(*words)[2] and call(*words, "--overwrite")[0] == 0
+
+
+def test_a_file_called_like_stdout_is_refused(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    shutil.copy(tiny("llama3"), "model")
+    for words in (["gguf", "set", "m.gguf", "n=8", "-o", "-"], ["quantize", "m.gguf", "-", "COPY"],
+                  ["gguf", "set", "m.gguf", "n=8", "-o", "-", "--overwrite"],
+                  ["imatrix", "model", "m.gguf", "-o", "-"]):  # fmt: skip
+        assert cli.main(words) == 2
+        assert "edgeq: -: stdout takes no such file" in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["m.gguf", "model"]
+    assert cli.main(["gguf", "set", "m.gguf", "n=8", "-o", "./-"]) == 0 and metadata(Path("-"))["n"] == ("u32", 8)
+
+
+@pytest.mark.parametrize("words", [["a"], ["n", "--metadata"]])
+def test_extracting_to_a_stdout_that_is_closed_is_refused(
+    path: Path, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    code = cli.main(["gguf", "extract", str(path), words[0], "-", *words[1:]])
+    assert (code, capsys.readouterr().err) == (2, "edgeq: OUT is -, and stdout is closed; give a file as OUT\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="left out: needs FIFOs")
+def test_a_value_from_a_fifo_is_refused_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path.parent / "fifo")
+    words = [sys.executable, "-m", "edgeq", "gguf", "set", str(path), f"n={path.parent / 'fifo'}", "--from-file"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    expected = f"edgeq: --from-file {path.parent / 'fifo'}: is no regular file; VALUE is then the name of a file\n"
+    assert (done.returncode, done.stderr) == (2, expected)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from edgeq import cli, gguf
+from edgeq.pull.progress import Silent
 from tests.quantize.shapes import model, write_model
 
 
@@ -54,7 +58,7 @@ def test_every_fallback_is_said(narrow, capsys):
     _, out, err = run(capsys, narrow, "Q4_K_M")
     assert out == ""
     assert "11 tensors: rows of 576 are not whole blocks of 256: Q5_0 instead of Q4_K" in err
-    assert "1 tensors: rows of 576 are not whole blocks of 256: Q8_0 instead of Q6_K" in err
+    assert "\n1 tensor: rows of 576 are not whole blocks of 256: Q8_0 instead of Q6_K" in err
     assert "bits a weight (11 Q5_0, 2 Q8_0, 1 Q4_K, 1 Q6_K)" in err
 
 
@@ -66,6 +70,19 @@ def test_a_dry_run_shows_a_table_and_writes_nothing(narrow, capsys, tmp_path):
     assert len(rows) == 20
     assert any("blk.0.attn_q.weight  rows of 576 are not whole blocks of 256 (Q4_K)" in row for row in rows)
     assert [p.name for p in tmp_path.iterdir()] == ["narrow.gguf"]
+
+
+def test_a_dry_run_says_that_its_errors_are_estimates(capsys, tmp_path):
+    x = np.ones((5000, 64), np.float16)
+    rows = [(f"blk.0.ffn_{name}.weight", x[:n].shape, "F16", x[:n]) for name, n in (("up", 5000), ("down", 100))]
+    gguf.write(tmp_path / "in.gguf", {"general.architecture": "llama", "llama.block_count": gguf.Value("u32", 1)}, rows)
+    _, out, err = run(capsys, tmp_path / "in.gguf", "Q4_0", "--dry-run")
+    assert [row.split()[-3] for row in out.splitlines()[1:]] == ["~0.00", "0.00"]
+    assert "~: an estimate from 4096 rows spread over the tensor; what is not finite elsewhere goes unseen" in err
+    facts = json.loads(run(capsys, tmp_path / "in.gguf", "Q4_0", "--dry-run", "--json")[1])
+    assert [t["error_rows"] for t in facts["tensors"]] == [4096, 100]
+    facts = json.loads(run(capsys, tmp_path / "in.gguf", "Q4_0", "--json")[1])
+    assert [t["error_rows"] for t in facts["tensors"]] == [256 + 57, 7]
 
 
 def test_json(narrow, capsys):
@@ -93,6 +110,12 @@ def test_a_file_of_patterns_that_is_too_long_is_not_cut(narrow, capsys, tmp_path
     (tmp_path / "types.txt").write_text("attn_q=F16\n" * 100_000)
     code, _, err = run(capsys, narrow, "Q4_K_M", "--tensor-type-file", tmp_path / "types.txt")
     assert code == 2 and "types.txt: over 1048576 characters" in err
+
+
+def test_a_word_of_a_file_that_is_no_pattern_is_named_with_its_line(narrow, capsys, tmp_path):
+    (tmp_path / "types.txt").write_text("attn_q=F16 ffn_up=Q4_1\r\n\n# comment\n")
+    code, out, err = run(capsys, narrow, "Q4_K_M", "--tensor-type-file", tmp_path / "types.txt")
+    assert (code, out, err) == (2, "", f"edgeq: {tmp_path / 'types.txt'}, line 3: #: expected PATTERN=TYPE\n")
 
 
 def test_a_file_of_patterns_that_cannot_be_read_is_named_with_its_option(narrow, capsys, tmp_path):
@@ -135,6 +158,34 @@ def test_the_name_of_a_part_is_not_in_that_of_the_result(narrow, capsys, tmp_pat
     expected = {f"sp{kind}-0000{i}-of-00003.gguf" for i in (1, 2, 3) for kind in ("", "-Q8_0")}
     found = {p.name for p in tmp_path.iterdir()} - {"narrow.gguf"}
     assert found == expected | {"sp-Q8_0.gguf", "sp-COPY.gguf"}
+
+
+class Bar(Silent):
+    """Remembers what a bar was told."""
+
+    told: ClassVar[list] = []
+
+    def start(self, label, done, total):
+        self.told.append(("start", done, total))
+
+    def update(self, done):
+        self.told.append(("update", done))
+
+    def name(self, label):
+        self.told.append(("name", label))
+
+
+def test_one_bar_runs_over_the_whole_file(narrow, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("edgeq.pull.progress.Bar", Bar)
+    monkeypatch.setattr(Bar, "told", told := [])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run(capsys, narrow, "Q8_0")[0] == 0
+    with gguf.open(narrow) as g:
+        sizes = {t.name: t.nbytes for t in g.tensors.values()}
+    done = [word[1] for word in told if word[0] == "update"]
+    assert [word for word in told if word[0] == "start"] == [("start", 0, sum(sizes.values()))]
+    assert done == sorted(done) and done[-1] == sum(sizes.values())
+    assert {word[1] for word in told if word[0] == "name"} | {"token_embd.weight", "output_norm.weight"} == set(sizes)
 
 
 END = """
@@ -222,6 +273,23 @@ def test_quantizing_again_warns_of_what_it_loses(narrow, capsys):
     assert code == 0 and "tensors were quantized before: their errors add to those named here" in err
 
 
+def test_quantizing_again_says_how_much_it_loses_now(capsys, tmp_path):
+    x = np.random.default_rng(1).standard_normal((300, 64)).astype(np.float16)
+    rows = [(f"blk.0.ffn_{name}.weight", x.shape, "F16", x) for name in ("up", "down")]
+    gguf.write(tmp_path / "in.gguf", {"general.architecture": "llama", "llama.block_count": gguf.Value("u32", 1)}, rows)
+    assert run(capsys, tmp_path / "in.gguf", tmp_path / "q8.gguf", "Q8_0")[0] == 0
+    words = (tmp_path / "q8.gguf", "Q4_0", "--allow-requantize", "--tensor-type", "up=Q2_0")
+    for more in ((), ("--dry-run",), ("--overwrite", "--json")):
+        code, out, err = run(capsys, *words, *more)
+        found = re.search(
+            r"2 tensors were quantized before: their errors add to those named here, ([\d.]+) % of what was stored on "
+            r"average, ([\d.]+) % at most \(blk.0.ffn_up.weight\)", err)  # fmt: skip
+        mean, most = map(float, found.groups())
+        assert code == 0 and 15 < mean < most < 60
+    errors = [t["relative_error"] for t in json.loads(out)["tensors"]]
+    assert mean == round(100 * sum(errors) / 2, 2) and most == round(100 * max(errors), 2)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -229,6 +297,7 @@ def test_quantizing_again_warns_of_what_it_loses(narrow, capsys):
         (["a.gguf", "Q9"], "type Q9: expected one of F32"),
         (["missing.gguf", "Q8_0"], "missing.gguf"),
         (["a.gguf", "Q8_0", "--recipe", "mine"], "recipe mine: expected llama.cpp"),
+        (["a.gguf", "Q8_0", "--imatrix", ""], "--imatrix: expected the name of a file, found ''"),
         (["a.gguf", "Q8_0", "--tensor-type", "attn"], "tensor type attn: expected PATTERN=TYPE"),
         (["a.gguf", "Q8_0", "--tensor-type", "=Q8_0"], "expected PATTERN=TYPE"),
     ],
@@ -244,3 +313,19 @@ def test_a_target_that_exists_is_not_replaced_unasked(narrow, capsys):
     code, _, err = run(capsys, narrow, "Q8_0")
     assert code == 2 and "exists already" in err
     assert run(capsys, narrow, "Q8_0", "--overwrite")[0] == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="left out: needs /dev/full")
+def test_a_full_stdout_is_named_and_the_model_that_is_written_too(narrow, tmp_path):
+    words = ["quantize", str(narrow), str(tmp_path / "out.gguf"), "Q8_0", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "edgeq", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    said, error = done.stderr.splitlines()
+    assert done.returncode == 2 and said.startswith(f"{tmp_path / 'out.gguf'}: ") and formats(tmp_path / "out.gguf")
+    assert error == "edgeq: stdout: No space left on device; what was to be printed is not complete"
+    for word in (["--version"], ["gguf", "verify", str(narrow), "--json"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "edgeq", *word], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert done.returncode == 2 and done.stderr.splitlines()[-1] == error

@@ -43,6 +43,16 @@ def test_a_dry_run_shows_every_tensor_and_writes_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
+def test_a_target_called_like_stdout_is_refused(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", str(source), "-", "-q"]) == 2
+    assert capsys.readouterr().err.startswith("edgeq: -: stdout takes no such file")
+    assert main(["convert", str(source), "./-", "-q"]) == 0 and not gguf.verify("-")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["-", "in"]
+
+
 def test_json_holds_what_the_import_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quantized_checkpoint(tmp_path / "in", zero=None)
     assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out.gguf"), "--json"]) == 0

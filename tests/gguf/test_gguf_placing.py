@@ -238,3 +238,32 @@ def test_a_folder_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(fcntl, "flock", stopping("stat", set(range(99)), OSError(errno.ENOLCK, "No locks available")))
     write(tmp_path, 1)
     assert whole(tmp_path) == 1
+
+
+@posix
+def test_a_name_that_is_too_long_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    rows = [(f"t{i}", (8,), "F32", bytes(32)) for i in range(2)]
+    long = "p" * 245  # with -00001-of-00002.gguf over 255
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="too long for the filesystem, the name has 265 bytes; choose a shorter"):
+            gguf.write(tmp_path / long, {}, rows, max_tensors=1, overwrite=overwrite)
+        with pytest.raises(UsageError, match="too long for the filesystem, the name has 256 bytes"):
+            gguf.write(tmp_path / ("p" * 256), {}, rows, overwrite=overwrite)
+    assert not contents(tmp_path)
+    gguf.write(tmp_path / ("p" * 235), {}, rows, max_tensors=1)
+    assert len(contents(tmp_path)) == 2
+
+
+@posix
+@pytest.mark.parametrize("more", [{}, {"max_tensors": 1}])
+def test_a_link_stays_and_its_file_is_replaced_for_one_file_as_for_parts(tmp_path: Path, more: dict[str, int]) -> None:
+    (tmp_path / "store").write_bytes(b"old")
+    name = "m-00001-of-00002.gguf" if more else "m"
+    (tmp_path / name).symlink_to("store")
+    rows = [(f"t{i}", (8,), "F32", bytes(32)) for i in range(2)]
+    with pytest.raises(UsageError, match="exists already"):
+        gguf.write(tmp_path / "m", {}, rows, **more)
+    assert (tmp_path / "store").read_bytes() == b"old"
+    gguf.write(tmp_path / "m", {}, rows, overwrite=True, **more)
+    assert (tmp_path / name).is_symlink() and (tmp_path / "store").read_bytes()[:4] == b"GGUF"
+    assert not gguf.verify(tmp_path / name)

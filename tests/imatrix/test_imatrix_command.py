@@ -81,6 +81,26 @@ def test_an_earlier_matrix_is_added(call: Any, model: Path) -> None:
 
 
 @needs_backend
+@pytest.mark.parametrize(
+    ("frequency", "left"), [(None, "no incomplete file is left"), (3, "im holds the first 3 chunks")]
+)
+def test_after_an_interrupt_it_is_said_what_is_there(
+    call: Any, model: Path, frequency: int | None, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Collector.add
+
+    def interrupted(self: Collector, tokens: Any, **more: Any) -> None:
+        if self.chunks == 5:
+            raise KeyboardInterrupt
+        add(self, tokens, **more)
+
+    monkeypatch.setattr(Collector, "add", interrupted)
+    words = ["--save-frequency", frequency] if frequency else []
+    code, out, err = call(model, "text", "-o", "im", "--chunk-size", 20, *words)
+    assert (code, out) == (cli.INTERRUPTED, "") and err.endswith(f"interrupted; {left}\n")
+
+
+@needs_backend
 @pytest.mark.parametrize("frequency", [None, 2])
 def test_after_an_interrupt_there_is_what_was_complete(
     call: Any, model: Path, frequency: int | None, monkeypatch: pytest.MonkeyPatch
@@ -110,6 +130,9 @@ def test_what_stands_in_the_way_is_found_before_the_work(
         ((model, "text"), "-o OUT is missing"),
         ((model, "text", "-o", "old"), "old: exists already"),
         ((model, "text", "-o", "text", "--overwrite"), "text: is the file that is read"),
+        ((model, "text", "-o", "none/new"), "none/new: cannot be written: No such file or directory"),
+        ((model, "text", "-o", "text/new"), "text/new: cannot be written: Not a directory"),
+        ((model, "text", "-o", "n" * 300), "too long for the filesystem"),
         ((model, "text", "-o", "new", "--merge", "old"), "old: byte 0: number of entries"),
         ((model, "nothing", "-o", "new"), "text nothing: No such file"),
         ((model, "text", "-o", "new", "--chunk-size", 99999), "a chunk has 99999"),
@@ -118,6 +141,23 @@ def test_what_stands_in_the_way_is_found_before_the_work(
     ):
         code, out, err = call(*words)
         assert (code, out) == (2, "") and message in err, words
+    assert not Path("new").exists()
+
+
+@needs_backend
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux: a limit over what is in use")
+def test_a_text_without_an_end_is_refused(call: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeq.cli.imatrix.TEXT_MAX", 1 << 20, raising=False)
+    resource = pytest.importorskip("resource")
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as found:
+        here = int(found.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (here + (256 << 20), old[1]))
+    try:
+        code, out, err = call(model, "/dev/zero", "-o", "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, old)
+    assert (code, out) == (2, "") and "text /dev/zero: over 1 MiB; give a part of it" in err
     assert not Path("new").exists()
 
 
@@ -173,6 +213,9 @@ def test_options_that_count_for_nothing_are_refused(call: Any) -> None:
     for options in (("-o", "c.gguf"), ("--output-format", "dat"), ("--overwrite",)):
         code, out, err = call("--show", a, *options)
         assert (code, out) == (2, "") and ": of no use, as --show writes no file; leave it out" in err
+    for words in (("--show", a), ("--convert", a, "-o", "c.dat"), ("--merge", a, b, "-o", "c.gguf")):
+        code, out, err = call(*words, "--chunk-size", 100)
+        assert (code, out) == (2, "") and "--chunk-size: of no use, as a GGUF file says how long its chunks are" in err
     assert "--output, --overwrite: of no use" in call("--show", a, "-o", "c.gguf", "--overwrite")[2]
     assert sorted(os.listdir()) == ["a.gguf", "b.gguf"]
 

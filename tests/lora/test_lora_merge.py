@@ -159,6 +159,17 @@ def test_a_sum_beyond_float32_names_tensor_and_adapters(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_the_place_of_a_number_that_is_too_large_is_that_in_the_tensor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "STEP", 16 * 64)
+    b = np.zeros((64, 1), np.float32)
+    b[37] = 1e9
+    made = adapter(tiny()).replace(pairs={"blk.0.attn_q.weight": Pair(np.ones((1, 64), np.float32), b)})
+    with pytest.raises(ModelError, match=r"attn_q\.weight, rows from 32 on: F16: found .* at \[37, 0\]"):
+        merge(tiny(), made, tmp_path / "m.gguf", "f16")
+
+
 def test_a_base_that_is_broken_is_not_blamed_on_the_adapter(tmp_path: Path) -> None:
     with gguf.open(tiny()) as file:
         rows = [(t.name, t.shape, t.format.name, bytes(t.raw)) for t in file.tensors.values()]

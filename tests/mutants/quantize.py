@@ -119,9 +119,11 @@ FILES: list[Mutant] = [
         ("quantize", "if g.changed():", "if False:", "sources that change"),
     ),
     *In("quantize", "edgeq/quantize/stream.py", RUN)(
-        ("pieces", "yield waiting.popleft().result()\n    while", "yield waiting.pop().result()\n    while", "order"),
-        ("_convert", "importance[matrix]", "importance[0]", "importances of later matrices"),
+        ("_in_order", "popleft().result()\n    while", "pop().result()\n    while", "order"),
+        ("_encoded", "importance[matrix]", "importance[0]", "importances of later matrices"),
         ("_runs", "per_matrix - row", "step", "the last rows of a matrix"),
+        ("spread", "% 1.0", "% 0.5", "rows of the second half of a stretch"),
+        ("_tried", "rows // (job.tensor.shape[-2] if len(job.tensor.shape) > 1 else 1)", "0 * rows", "importances"),
         ("_loss", "(error * error)", "(exact * error)", "what a sample of rows lost"),
     ),
     *In("quantize", "edgeq/quants/gain.py", ("tests/quants/test_gain.py",))(

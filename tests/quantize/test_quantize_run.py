@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from edgeq import gguf, quants
-from edgeq.errors import FormatError, GGUFError, UsageError
+from edgeq.errors import FormatError, GGUFError, ModelError, UsageError
 from edgeq.imatrix import Entry, ImportanceMatrix
 from edgeq.quantize import Options, quantize
+from edgeq.quantize.stream import spread
 from edgeq.quants import gain
 
 LAYERS, COLUMNS, DOWN = 3, 256, 512
@@ -162,6 +163,45 @@ def test_losses_are_said(source, tmp_path):
     assert files(tmp_path) == {"source.gguf", "out.gguf"}
 
 
+def test_a_dry_run_looks_at_the_whole_of_a_tensor(tmp_path):
+    """Rows get harder, in a period of heads too; later matrices have other importances."""
+    rng = np.random.default_rng(3)
+    rows, heads = np.linspace(0, 1.5, 24576)[:, None], np.tile(np.geomspace(1, 9, 64), 384)[:, None]
+    x = np.sign(rng.standard_normal((24576, 64))) * np.exp(rng.standard_normal((24576, 64)) * rows) * heads
+    x = (x / np.abs(x).max()).astype(np.float16).reshape(6, 4096, 64)
+    name = "blk.0.ffn_gate_exps.weight"
+    gguf.write(tmp_path / "in.gguf", METADATA, [(name, x.shape, "F16", x)])
+    w = Importances([name])
+    for importance in (None, w):
+        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q4_0", importance=importance, overwrite=True)
+        data = np.frombuffer(contents(tmp_path / "out.gguf")[name], np.uint8).reshape(6, 4096, -1)
+        real = quants.error_report(x, data, "Q4_0", importance and w.importance(name, 6, 64)).relative
+        tried, again = (
+            quantize(tmp_path / "in.gguf", "", "Q4_0", importance=importance, dry_run=True, threads=n).results[0].loss
+            for n in (1, 3)
+        )
+        assert tried == again and tried.rows == 4096
+        assert abs(tried.relative / real - 1) < 0.1
+
+
+def test_an_estimate_sees_what_is_not_finite_in_rows_far_inside(tmp_path):
+    x = np.ones((40, 1 << 17), np.float16)
+    x[20:, 3] = np.nan
+    gguf.write(tmp_path / "in.gguf", METADATA, [("blk.0.ffn_up.weight", x.shape, "F16", x)])
+    with pytest.raises(FormatError, match=r"found nan at \[[23]\d, 3\]"):
+        quantize(tmp_path / "in.gguf", "", "Q8_0", dry_run=True)
+
+
+@pytest.mark.parametrize(("total", "n"), [(1, 1), (7, 7), (10, 16), (4096, 64), (151936, 256), (1 << 33, 1000)])
+def test_rows_of_an_estimate_are_spread(total, n):
+    rows = spread(total, n)
+    assert len(rows) == min(n, total) and (np.diff(rows) > 0).all() and rows[0] >= 0 and rows[-1] < total
+    stretches = rows * n // total if total >= n else rows
+    assert stretches.tolist() == list(range(len(rows)))
+    if total >= 64 * n:
+        assert len(set((rows % 64).tolist())) > 32  # and keep no step with heads
+
+
 def test_quantizing_again_has_to_be_allowed(source, tmp_path):
     quantize(source, tmp_path / "q8.gguf", "Q8_0")
     with pytest.raises(UsageError, match=r"tensor token_embd.weight: is Q8_0 already, and 12 others"):
@@ -184,6 +224,15 @@ def test_weights_that_are_not_finite_are_named_and_nothing_is_written(tmp_path, 
         quantize(source, tmp_path / "out.gguf", "Q4_K_M")
     assert files(tmp_path) == {"bad.gguf"}
     assert source.read_bytes() == before
+
+
+def test_the_place_of_a_weight_that_is_not_finite_is_that_in_the_tensor(tmp_path):
+    x = np.ones((5000, 64), np.float16)
+    x[4999, 3] = np.nan
+    gguf.write(tmp_path / "in.gguf", METADATA, [("blk.0.ffn_up.weight", x.shape, "F16", x)])
+    message = r"tensor blk\.0\.ffn_up\.weight, rows from 4096 on: Q8_0: found nan at \[4999, 3\]; expected finite"
+    with pytest.raises(FormatError, match=message):
+        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q8_0")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -306,6 +355,21 @@ def test_a_float64_that_float32_cannot_hold_is_named_without_a_warning(tmp_path,
         with pytest.raises(FormatError, match=message):
             quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", kind)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("general", "rows", "message"), [
+    ("imatrix", 1, "general.type is 'imatrix': an importance matrix, .*; expected a model"),
+    ("adapter", 1, "general.type is 'adapter': an adapter, .*; expected a model"),
+    ("model", 0, "has no tensors; expected a model"),
+])  # fmt: skip
+def test_files_that_are_no_models_are_refused(tmp_path, general, rows, message):
+    table = [("blk.0.ffn_up.weight", (2, 256), "F32", np.ones((2, 256), np.float32))][:rows]
+    gguf.write(tmp_path / "in.gguf", {**METADATA, "general.type": general}, table)
+    for kind in ("F16", "Q8_0", "COPY"):
+        for dry_run in (False, True):
+            with pytest.raises(ModelError, match=message):
+                quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", kind, dry_run=dry_run)
+    assert files(tmp_path) == {"in.gguf"}
 
 
 def test_the_source_is_never_written_over(source):

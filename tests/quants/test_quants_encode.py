@@ -367,6 +367,29 @@ def test_an_error_report_refuses_the_importances_that_quantize_refuses():
             quants.error_report(none, data, "Q4_K")
 
 
+def test_importances_in_rows_of_several_lengths_are_refused():
+    with pytest.raises(
+        UsageError, match=r"importance: expected numbers of shape \[512\], found rows of several lengths"
+    ):
+        quants.quantize(gauss(), "Q4_K", [[1.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("bad", [1e200, -1e200, np.inf, np.nan])
+def test_an_error_report_of_numbers_beyond_float32_is_refused_without_a_warning(bad, recwarn):
+    x = gauss().astype(np.float64)
+    data = quants.quantize(x, "Q4_K")
+    x[3, 77] = bad
+    with pytest.raises(FormatError, match=r"Q4_K: found \S+ at \[3, 77\]; expected finite numbers that float32 can"):
+        quants.error_report(x, data, "Q4_K")
+    x[3, 77] = np.finfo(np.float32).max
+    assert np.isfinite(quants.error_report(x, data, "Q4_K").relative) and not recwarn.list
+
+
+def test_numbers_of_threads_may_be_those_of_numpy():
+    x = np.tile(gauss(), (100, 1))
+    assert (quants.quantize(x, "Q8_0", threads=np.int64(2)) == quants.quantize(x, "Q8_0", threads=2)).all()
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "a", True])
 def test_numbers_of_threads_that_are_none_are_refused(threads):
     for x in (gauss(), np.tile(gauss(), (100, 1))):

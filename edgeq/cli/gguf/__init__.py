@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
+from edgeq.cli.terminal import interrupted
+
 COMMANDS = ("verify", "dump", "diff", "hash", "set", "unset", "rename", "template", "extract", "split", "merge")
+READING = ("verify", "dump", "diff", "hash")  # these write no file
 
 
 class Commands(click.Group):
@@ -20,6 +24,10 @@ class Commands(click.Group):
             return None
         found = import_module(f"{__name__}.{cmd_name}").command
         return found if isinstance(found, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with interrupted(lambda: "" if ctx.invoked_subcommand in READING else "no incomplete file is left"):
+            return super().invoke(ctx)
 
 
 @click.command(cls=Commands)

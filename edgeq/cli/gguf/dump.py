@@ -8,7 +8,7 @@ import click
 
 from edgeq import gguf
 from edgeq.cli.gguf.lines import brief, facts, tensor_facts, write_bytes, write_json, write_lines
-from edgeq.cli.show import size, table
+from edgeq.cli.show import many, size, table
 from edgeq.errors import UsageError, shown
 from edgeq.gguf.values import plain
 
@@ -70,7 +70,7 @@ def heading(g: gguf.GGUFFile) -> list[str]:
     first = g.parts[0]
     lines = [
         f"{shown(g.path)}: {size(sum(p.size for p in g.parts))}, GGUF {g.version}, alignment {g.alignment}, "
-        f"{len(g.metadata)} keys, {len(g.tensors)} tensors from byte {first.header.data_offset} on"
+        f"{many(len(g.metadata), 'key')}, {many(len(g.tensors), 'tensor')} from byte {first.header.data_offset} on"
     ]
     if len(g.parts) > 1:
         lines += [f"part {i}: {p.shown}, {size(p.size)}" for i, p in enumerate(g.parts)]

@@ -26,16 +26,16 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     for add in (
         click.option("--json", "as_json", is_flag=True, help="Print what changed as JSON."),
         click.option("--dry-run", "-n", is_flag=True, help="Say what would be done, and write nothing."),
-        click.option("--force", is_flag=True, help="Write over the file of --output."),
+        click.option("--overwrite", is_flag=True, help="Write over the file of --output."),
         click.option("--output", "-o", metavar="OUT", help="Write another file, and leave FILE as it is."),
     ):
         command = add(command)
     return command
 
 
-def run(file: str, output: str | None, force: bool, dry_run: bool, as_json: bool, **changes: Any) -> None:
+def run(file: str, output: str | None, overwrite: bool, dry_run: bool, as_json: bool, **changes: Any) -> None:
     """Edits FILE and reports it: on stderr, or as JSON on stdout."""
-    done = edit(file, output=output, overwrite=force, dry_run=dry_run, **changes)
+    done = edit(file, output=output, overwrite=overwrite, dry_run=dry_run, **changes)
     tensors = changes.get("rename_tensors") or {}
     if as_json:
         write_json(report(done, tensors, dry_run))

@@ -21,25 +21,27 @@ from edgeq.gguf.values import plain
 @click.argument("out")
 @click.option("--metadata", is_flag=True, help="NAME is a metadata key, not a tensor.")
 @click.option("--raw", is_flag=True, help="The bytes as the file has them, whatever OUT is called.")
-@click.option("--force", is_flag=True, help="Write over OUT if it is there.")
+@click.option("--overwrite", is_flag=True, help="Write over OUT if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-def command(file: str, name: str, out: str, metadata: bool, raw: bool, force: bool, as_json: bool) -> None:
+def command(file: str, name: str, out: str, metadata: bool, raw: bool, overwrite: bool, as_json: bool) -> None:
     """Write tensor NAME of FILE to OUT: its numbers as float32 if OUT ends in .npy, else its bytes as they are.
 
     With --metadata the value of a key: a string as it is, anything else as JSON. OUT - is stdout.
     """
     if as_json and out == "-":
         raise UsageError("--json: stdout takes what is extracted (OUT is -); give a file as OUT")
+    if out == "-" and sys.stdout is None:
+        raise UsageError("OUT is -, and stdout is closed; give a file as OUT")
     with gguf.open(file) as g:
         if metadata:
             data = value(g, name, raw)
-            save(data, out, force, tuple(part.path for part in g.parts))
+            save(data, out, overwrite, tuple(part.path for part in g.parts))
             facts = {"type": g.metadata.type(name), "bytes": len(data)}
             told = size(len(data))
         elif out == "-":
             to_stdout(g, name)
         else:
-            nbytes = gguf.extract(g, name, out, numbers=out.endswith(".npy") and not raw, overwrite=force)
+            nbytes = gguf.extract(g, name, out, numbers=out.endswith(".npy") and not raw, overwrite=overwrite)
             tensor = g.tensors[name]
             facts = {"type": tensor.format.name, "shape": list(tensor.shape), "bytes": nbytes}
             told = f"{tensor.format.name} {list(tensor.shape)}, {size(nbytes)}"
@@ -59,14 +61,14 @@ def value(g: gguf.GGUFFile, key: str, raw: bool) -> bytes:
     return json.dumps(plain(kind, g.metadata[key]), allow_nan=False).encode() + b"\n"
 
 
-def save(data: bytes, out: str, force: bool, sources: tuple[str, ...]) -> None:
+def save(data: bytes, out: str, overwrite: bool, sources: tuple[str, ...]) -> None:
     """`data` to a file, whole or not at all, or to stdout."""
     if out == "-":
         write_bytes(data)
         return
     from edgeq.gguf.partfile import PartFile, check_target
 
-    check_target(out, force, sources)
+    check_target(out, overwrite, sources)
     file = PartFile(out, len(data))
     try:
         file.write(data)

@@ -48,9 +48,13 @@ def command(file: str, algorithm: str | None, check: str | None, no_tensors: boo
 
 
 def manifest(path: str) -> gguf.Hashes:
-    """The hashes in a file."""
-    with Path(path).open("rb") as file:
-        data = file.read(LARGEST + 1)
+    """The hashes in a file. UsageError if it cannot be read, FormatError if it holds none."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        why = shown(getattr(error, "strerror", None) or error)
+        raise UsageError(f"--check {shown(path)}: {why}; expected a file with the output of edgeq gguf hash") from None
     if len(data) > LARGEST:
         raise FormatError(f"{shown(path)}: over {LARGEST} bytes; expected the output of edgeq gguf hash")
     try:

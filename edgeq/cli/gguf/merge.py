@@ -16,14 +16,14 @@ from edgeq.errors import shown
 @click.command()
 @click.argument("file", metavar="FIRST_PART")
 @click.argument("out")
-@click.option("--force", is_flag=True, help="Write over OUT if it is there.")
+@click.option("--overwrite", is_flag=True, help="Write over OUT if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: str, out: str, force: bool, as_json: bool) -> None:
+def command(file: str, out: str, overwrite: bool, as_json: bool) -> None:
     """Join the parts of a split model in the file OUT. The other parts are found by the name of the first.
 
     OUT appears when it is complete and checked; the parts stay.
     """
-    parts = gguf.merge_model(file, out, overwrite=force)
+    parts = gguf.merge_model(file, out, overwrite=overwrite)
     nbytes = os.stat(out).st_size
     if as_json:
         write_json({"file": out, "parts": parts, "size": nbytes})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import stat
 from typing import Any
 
 import click
@@ -42,13 +43,21 @@ def command(file: str, pairs: tuple[str, ...], kind: str | None, from_file: bool
 
 
 def read(path: str) -> str:
-    """The text in a file, its bytes as they are. UsageError if it cannot be read."""
+    """The text in a regular file, its bytes as they are. UsageError if it cannot be read."""
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(limits.MAX_HEADER + 1)
+        with open(path, "rb", opener=_at_once) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read(limits.MAX_HEADER + 1) if regular else b""
     except (OSError, ValueError) as error:
         why = shown(getattr(error, "strerror", None) or error)
         raise UsageError(f"--from-file {shown(path)}: {why}; VALUE is then the name of a file") from None
+    if not regular:
+        raise UsageError(f"--from-file {shown(path)}: is no regular file; VALUE is then the name of a file")
     if len(data) > limits.MAX_HEADER:
         raise UsageError(f"{shown(path)}: over {limits.MAX_HEADER} bytes; no header can hold that")
     return data.decode("utf-8", "surrogateescape")
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file, without waiting for the writer of a FIFO."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -8,6 +8,7 @@ import click
 
 from edgeq import gguf
 from edgeq.cli.gguf.lines import write_json, write_lines
+from edgeq.cli.show import many
 from edgeq.cli.terminal import say
 from edgeq.errors import UsageError, shown
 
@@ -19,11 +20,11 @@ _SIZE = re.compile(r"([0-9]{1,18})([KMGT]?)(i?)B?", re.IGNORECASE | re.ASCII)
 @click.argument("prefix", metavar="OUT_PREFIX")
 @click.option("--max-tensors", type=click.IntRange(1), help="Most tensors in a part.")
 @click.option("--max-size", metavar="SIZE", help="Most bytes of tensors in a part: 500M, 2G, or 2GiB.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--overwrite", is_flag=True, help="Write over files that are there.")
 @click.option("--dry-run", "-n", is_flag=True, help="Print the names of the parts, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    file: str, prefix: str, max_tensors: int | None, max_size: str | None, force: bool, dry_run: bool, as_json: bool
+    file: str, prefix: str, max_tensors: int | None, max_size: str | None, overwrite: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Split FILE into OUT_PREFIX-00001-of-0000N.gguf and so on; prints their names. FILE stays.
 
@@ -37,14 +38,14 @@ def command(
         prefix,
         max_tensors=max_tensors,
         max_bytes=None if max_size is None else size(max_size),
-        overwrite=force,
+        overwrite=overwrite,
         dry_run=dry_run,
     )
     if as_json:
         write_json({"file": file, "dry_run": dry_run, "parts": list(paths)})
     else:
         write_lines([shown(path, 4096) for path in paths])
-        say(f"{shown(file)}: {'would be' if dry_run else ''} {len(paths)} parts".replace(":  ", ": "))
+        say(f"{shown(file)}: {'would be ' if dry_run else ''}{many(len(paths), 'part')}")
 
 
 def size(text: str) -> int:

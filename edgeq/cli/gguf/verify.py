@@ -7,6 +7,7 @@ import json
 import click
 
 from edgeq import gguf
+from edgeq.cli.show import many
 from edgeq.cli.terminal import Out, say
 from edgeq.errors import shown
 
@@ -26,6 +27,6 @@ def command(file: str, as_json: bool, quiet: bool) -> int:
         for finding in found:
             Out().write(shown(str(finding), 2000) + "\n")
         warnings = len(found) - broken
-        verdict = f"{broken} errors, {warnings} warnings" if found else "sound"
+        verdict = f"{many(broken, 'error')}, {many(warnings, 'warning')}" if found else "sound"
         say(f"{shown(file)}: {verdict}")
     return 1 if broken else 0
