@@ -295,6 +295,23 @@ def test_a_scale_beyond_fp16_fits_no_format(scale: float) -> None:
     assert isinstance(source, Integers) and grid.formats(source) == ()
 
 
+@pytest.mark.parametrize(
+    ("scale", "zero", "formats"),
+    [(5000.0, 15, ("Q5_0", "Q8_0")), (4000.0, 15, ("Q4_1", "Q5_0", "Q8_0")), (65504.0, 8, ("Q4_0", "Q5_0", "Q8_0")),
+     (65520.0, 8, ()), (3e38, 15, ()), (math.inf, 8, ()), (math.nan, 8, ())],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_a_minimum_beyond_fp16_became_infinite_in_q4_1(scale: float, zero: int, formats: tuple[str, ...]) -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    zeros[:], scales = zero, scales.astype(np.float32)
+    scales[2, 1] = scale
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS, 4, True))
+    source = gptq.sources({"bits": 4, "group_size": GROUP}, raw)["x.weight"]
+    assert isinstance(source, Integers) and grid.formats(source) == formats
+    for fmt in formats:
+        assert np.isfinite(quants.dequantize(grid.blocks(source, fmt, np.arange(ROWS)), fmt)).all()
+
+
 # Whole checkpoints
 
 

@@ -84,7 +84,8 @@ MUTANTS: list[Mutant] = [
         ("formats", "if columns % BLOCK or", "if False and", "groups that cut blocks"),
         ("formats", "source.high - int(zeros.min())", "source.high - int(zeros.max())", "the range of numbers"),
         ("formats", "source.high <= 15", "source.high <= 255", "numbers of 8 bits as Q4_1"),
-        ("formats", "(normal | same).all()", "same.any()", "scales that fp16 does not hold"),
+        ("formats", "<= LARGEST) | same).all()", "<= LARGEST) | same).any()", "scales that fp16 does not hold"),
+        ("formats", "(least <= LARGEST).all()", "True", "minima that fp16 does not hold"),
         (
             "blocks",
             "q[..., :16] & 15 | (q[..., 16:] & 15) << 4",
