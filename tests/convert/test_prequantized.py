@@ -12,6 +12,7 @@ import pytest
 
 from edgeq import convert, gguf, quants
 from edgeq.convert import grid
+from edgeq.convert.checkpoint import Checkpoint
 from edgeq.convert.prequantized import awq, bnb, compressed, fp8, gptq
 from edgeq.convert.source import Integers, Source
 from edgeq.errors import ModelError
@@ -385,6 +386,28 @@ def test_another_format_is_made_of_the_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("modelopt", {"quant_algo": "FP8"}), ("fp8", {}), ("fp8", {"weight_block_size": [32, 32]}), ("fbgemm_fp8", {}),
+        ("compressed-tensors", packed_settings("float-quantized", num_bits=8, type="float", strategy="tensor")),
+    ],
+)  # fmt: skip
+def test_a_weight_in_fp8_without_its_scale_was_taken_unscaled(
+    tmp_path: Path, method: str, settings: dict[str, Any]
+) -> None:
+    spec = checkpoints.write("llama", tmp_path / "in")
+    own = {"quantization_config": {"quant_method": method, **settings}}
+    (tmp_path / "in" / "config.json").write_text(json.dumps({**spec.config, **own}))
+    entries = {n: stored(v, "BF16") for n, v in weights(spec).items()}
+    name = "model.layers.1.mlp.up_proj.weight"
+    entries[name] = packers.entry(np.full(entries[name][1].shape, 0x38, np.uint8), "F8_E4M3")
+    write_shards(tmp_path / "in", entries)
+    with pytest.raises(ModelError, match=r"tensor .*1\.mlp\.up_proj\.weight_scale \(or weight_scale_inv\) is missing"):
+        convert.convert(tmp_path / "in", tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"bits": 5}, "bits"), ({"bits": "4"}, "bits"), ({"group_size": 0}, "group_size"),
@@ -411,6 +434,32 @@ def test_a_g_idx_beyond_the_groups_is_refused() -> None:
     raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS + 1, 4, True))
     with pytest.raises(ModelError, match="g_idx"):
         gptq.sources({"bits": 4, "group_size": GROUP}, raw)
+
+
+def test_a_block_size_of_0_was_refused_without_what_was_expected() -> None:
+    entries, _ = packers.four_bit("x.weight", ROWS, COLUMNS, False)
+    state = np.frombuffer(json.dumps({"blocksize": 0, "shape": [ROWS, COLUMNS]}).encode(), np.uint8)
+    entries["x.weight.quant_state.bitsandbytes__nf4"] = packers.entry(state)
+    with pytest.raises(ModelError, match=r"x\.weight: blocksize of its quant_state is 0; expected a whole number over 0"):
+        bnb.sources({}, packers.tensors(entries))
+
+
+def test_a_weight_that_is_there_quantized_and_as_floats_was_there_twice_under_one_name(tmp_path: Path) -> None:
+    quantized_checkpoint(tmp_path / "in")
+    entries = {n: (t.dtype, t.array().copy()) for n, t in Checkpoint(tmp_path / "in").tensors.items()}
+    name = "model.layers.1.mlp.up_proj.weight"
+    write_shards(tmp_path / "in", entries | {name: stored(np.ones((128, 64), np.float32), "F16")})
+    words = rf"tensor {name} is there twice: in the parts of GPTQ 4 bit, and as F16; expected one of them"
+    with pytest.raises(ModelError, match=words):
+        convert.prepare(tmp_path / "in", "")
+
+
+def test_settings_of_a_quantization_that_no_tensor_has_were_ignored_silently(tmp_path: Path) -> None:
+    spec = checkpoints.write("llama", tmp_path)
+    own = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    (tmp_path / "config.json").write_text(json.dumps({**spec.config, **own}))
+    report = convert.prepare(tmp_path, "")
+    assert report.notes == ["the checkpoint names gptq as its quantization, and no tensor is quantized: taken as floats"]
 
 
 @pytest.mark.parametrize("shape", [[ROWS, COLUMNS + 2], [ROWS, COLUMNS - 1], [ROWS], "x", [-1, 2], [1 << 40, 1 << 40]])

@@ -120,6 +120,9 @@ MUTANTS: list[Mutant] = [
     *of("prequantized/modelopt.py", "prequantized")(
         ("sources", "if found != ALGORITHM:", "if False:", "other algorithms of ModelOpt"),
     ),
+    *of("prequantized/__init__.py", "prequantized")(
+        ("sources", "if tensor.dtype in FP8:", "if False:", "weights in FP8 without a scale"),
+    ),
     *of("prequantized/fp8.py", "prequantized")(
         ("FP8.floats", "rows // self._rows", "rows % 1", "blocks of rows"),
         ("FP8.__init__", "np.arange(columns) // block[1]", "np.arange(columns) * 0", "blocks of columns"),
