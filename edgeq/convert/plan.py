@@ -133,7 +133,7 @@ def named_sources(checkpoint: Checkpoint) -> tuple[dict[str, Source], str, list[
     for name, source in [*found.items(), *((n, Plain(t)) for n, t in raw.items())]:
         inner = name.replace("language_model.", "", 1)
         if inner in out:
-            raise ModelError(f"tensor {shown(inner)} is there twice: {_places(out[inner], source)}; expected one of them")
+            raise ModelError(f"tensor {shown(inner)} is there twice: {_places(out[inner], source)}; expected one")
         out[inner] = source
     return out, method, notes
 
