@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from edgeq.cli.show import size
+from edgeq.cli.show import alike, size
 from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
@@ -171,9 +171,8 @@ def notes(report: Report, imatrix: str | None) -> list[str]:
     """What a person should know: fallbacks, what is missing, and what came out."""
     choices = [r.choice for r in report.results]
     out = list(report.notes)
-    moved = Counter((c.why, c.fallback, c.target.name) for c in choices if c.fallback)
-    for (why, wanted, got), n in moved.items():
-        out.append(f"{n} tensors: {why}: {got} instead of {wanted}")
+    moved = alike((c.name, f"{c.why}: {c.target.name} instead of {c.fallback}") for c in choices if c.fallback)
+    out += [f"{n} tensors: {what}" for _, what, n in moved]
     if report.requantized:
         out.append(f"{len(report.requantized)} tensors were quantized before: their errors add to those named here")
     low = sum(c.low and c.changes and not r.weighted for c, r in zip(choices, report.results))

@@ -29,6 +29,12 @@ Told = Callable[[Item, int], None]
 """Told of bytes of a tensor that were written."""
 
 
+ROUNDING = {"F16": 2.0**-11, "BF16": 2.0**-8}
+"""The largest share by which rounding to the type changes a number that is not too small for it."""
+
+FEW = 8  # names in a note
+
+
 class Error(Record):
     """What the file's value differs by from the checkpoint's: root of the mean square as a share of that of the values,
     and the largest difference."""
@@ -66,6 +72,19 @@ def write(
             if sums is not None:
                 errors[item.name] = sums.error()
     return errors
+
+
+def losses(items: list[Item], errors: dict[str, Error]) -> Iterator[str]:
+    """The warnings on tensors whose floats lost far more than their type rounds."""
+    for fmt, most in ROUNDING.items():
+        found = [i.name for i in items if i.format == fmt and i.name in errors and errors[i.name].rms > 2 * most]
+        if found:
+            named = ", ".join(f"{shown(name)} {100 * errors[name].rms:.3g} %" for name in found[:FEW])
+            more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
+            yield (
+                f"warning: {len(found)} tensors lost far more than the {100 * most:.2g} % that {fmt} rounds, for their "
+                f"numbers are too small for it: {named}{more}; take --type {'bf16 or f32' if fmt == 'F16' else 'f32'}"
+            )
 
 
 def chunks(item: Item, sums: _Sums | None = None) -> Iterator[NDArray[np.uint8]]:

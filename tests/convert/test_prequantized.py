@@ -382,6 +382,36 @@ def test_another_format_is_made_of_the_values(tmp_path: Path) -> None:
     assert all(error.none for error in report.errors.values())
 
 
+def scaled_checkpoint(folder: Path, dtype: str, scales: dict[str, float]) -> None:
+    """The `llama` checkpoint with a linear in FP8 for each name in `scales`."""
+    spec = checkpoints.write("llama", folder)
+    own = {"dtype": dtype, "quantization_config": {"quant_method": "fp8"}}
+    (folder / "config.json").write_text(json.dumps({**spec.config, **own}))
+    entries = {n: stored(v, "BF16") for n, v in weights(spec).items()}
+    for name, scale in scales.items():
+        codes = np.random.RandomState(0).randint(0, 0x7F, entries[name][1].shape).astype(np.uint8)
+        entries[name] = packers.entry(codes, "F8_E4M3")
+        entries[f"{name}_scale"] = packers.entry(np.array(scale, np.float32))
+    write_shards(folder, entries)
+
+
+UP, DOWN = "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "warned"), [("float16", "auto", True), ("bfloat16", "auto", False), ("float16", "f32", False)]
+)
+def test_a_tensor_that_became_zeros_was_not_warned_of(tmp_path: Path, dtype: str, kind: str, warned: bool) -> None:
+    scaled_checkpoint(tmp_path / "in", dtype, {UP: 1e-12, DOWN: 0.01})
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", kind)
+    wanted = (
+        "warning: 1 tensors lost far more than the 0.049 % that F16 rounds, for their numbers are too small for it: "
+        "blk.0.ffn_up.weight 100 %; take --type bf16 or f32"
+    )
+    assert [note for note in report.notes if note.startswith("warning: ")] == [wanted] * warned
+    assert report.errors["blk.0.ffn_up.weight"].none == (kind == "f32")
+
+
 # Refusals
 
 

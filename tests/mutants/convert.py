@@ -141,6 +141,7 @@ MUTANTS: list[Mutant] = [
         ("chunks", "item.shape[0], start + step", "item.shape[0], start + step - 1", "rows of a chunk"),
         ("_Sums.add", "self.square += float(off @ off)", "pass", "the error of an import"),
         ("write", "checkpoint.check_unchanged()", "pass", "a checkpoint that changes"),
+        ("losses", "errors[i.name].rms > 2 * most", "False", "the warning of numbers too small for their type"),
     ),
     *of("naming.py", "naming")(
         ("parts", "while base and read", "while False and read", "versions at the end"),
