@@ -20,7 +20,8 @@ from edgeq.lora.peft import is_folder as is_adapter
 @click.command(
     epilog="Quantized checkpoints (GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8) are taken over without rounding "
     "where a format of GGUF holds their whole numbers. All others, FP8 among them, are dequantized exactly (in "
-    "float32) and stored in the float type that config.json names (dtype; F16 without one), which rounds; --type f32 does not."
+    "float32) and stored in the float type that config.json names (dtype; F16 without one), which rounds; --type f32 "
+    "does not."
 )
 @click.argument("folder", metavar="DIR")
 @click.argument("target", metavar="OUT", required=False)

@@ -128,6 +128,76 @@ def test_tokens_without_a_row_are_left_out_and_counted(tmp_path: Path) -> None:
     assert any("2 tokens have ids beyond the 267 rows" in note for note in notes)
 
 
+def listed(*entries: tuple[int, str]) -> list[dict[str, Any]]:
+    return [{**FLAGS, "id": token, "content": text} for token, text in entries]
+
+
+def decoder(*entries: tuple[str, str]) -> dict[str, Any]:
+    return {"added_tokens_decoder": {token: {**FLAGS, "content": text} for token, text in entries}}
+
+
+TWO = "expected an id for each"
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "words"),
+    [
+        ({"model": {"th": 5}}, {}, rf"tokenizer\.json: tokens '.' and 'th' have one id, 5; {TWO}"),
+        ({"added": listed((266, "<a>"), (266, "<b>"))}, {}, "added_tokens: tokens '<a>' and '<b>' have one id, 266"),
+        ({"added": listed((5, "<a>"))}, {}, "tokenizer.json: tokens '.' and '<a>' have one id, 5"),
+        ({}, decoder(("7", "<a>"), ("07", "<b>")), "added_tokens_decoder: tokens '<a>' and '<b>' have one id, 7"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["bpe", "spm"])
+def test_of_two_tokens_with_one_id_one_was_lost(
+    tmp_path: Path, kind: str, more: dict[str, Any], settings: dict[str, Any], words: str
+) -> None:
+    data = tokenizer_json() if kind == "bpe" else llama_json()
+    data["model"]["vocab"] |= more.get("model", {})
+    data["added_tokens"] = more.get("added", data["added_tokens"])
+    words = words.replace("'.'", r"'[^']+'")
+    with pytest.raises(TokenizerError, match=words):
+        keys(folder(tmp_path, tokenizer__json=data, tokenizer_config__json=settings), 420)
+
+
+def test_of_two_added_tokens_with_one_id_one_was_lost(tmp_path: Path) -> None:
+    files = {"tokenizer__model": sentencepiece(llama_pieces()), "added_tokens__json": {"<a>": 421, "<b>": 421}}
+    with pytest.raises(TokenizerError, match=r"added_tokens\.json: tokens '<a>' and '<b>' have one id, 421"):
+        keys(folder(tmp_path, **files), 422)
+
+
+@pytest.mark.parametrize("twice", ['"A": 299, "A": 298', '"A": 299, "B": 1, "A": 298'])
+def test_of_a_token_with_two_ids_one_was_lost(tmp_path: Path, twice: str) -> None:
+    text = json.dumps(tokenizer_json()).replace('"vocab": {', f'"vocab": {{{twice}, ')
+    with pytest.raises(FormatError, match=r"tokenizer\.json: .*'A' is there twice, with 29[89] and \d+; expected one"):
+        keys(folder(tmp_path, tokenizer__json=text), 300)
+
+
+def test_a_key_that_is_there_twice_with_one_value_is_no_matter(tmp_path: Path) -> None:
+    same = json.dumps(tokenizer_json()).replace('"vocab": {', '"vocab": {"A": 65, ')
+    assert tokenizer_json()["model"]["vocab"]["A"] == 65
+    found, _ = keys(folder(tmp_path, tokenizer__json=same), 269)
+    assert found == keys(folder(tmp_path, tokenizer__json=tokenizer_json()), 269)[0]
+
+
+def test_tokens_that_added_ones_take_the_place_of_were_lost_silently(tmp_path: Path) -> None:
+    settings = decoder(("266", "<a>"), ("267", "<b>"), ("268", "<|im_end|>"), ("5", "<c>"))
+    files = {"tokenizer__json": tokenizer_json(), "tokenizer_config__json": settings}
+    found, notes = keys(folder(tmp_path / "bpe", **files), 269)
+    assert found["tokens"][266] == "<a>"
+    assert [note for note in notes if "gives way" in note] == [
+        f"token 5 of tokenizer.json, {tokenizer_json_token(5)!r}, gives way to the added token '<c>', and 2 more alike"
+    ]
+    pieces = [*llama_pieces(), ("<unused>", 0.0, USER_DEFINED)]
+    files = {"tokenizer__model": sentencepiece(pieces), "added_tokens__json": {"<pad>": 7, "<a>": 420}}
+    _, notes = keys(folder(tmp_path / "spm", **files), 421)
+    assert notes == ["token 7 of tokenizer.model, '<0x04>', gives way to the added token '<pad>'"]
+
+
+def tokenizer_json_token(token: int) -> str:
+    return next(text for text, i in tokenizer_json()["model"]["vocab"].items() if i == token)
+
+
 def test_sentencepiece_model(tmp_path: Path) -> None:
     pieces = [*llama_pieces(), ("[INST]" * 70, 0.0, USER_DEFINED), ("a▁b", 0.0, USER_DEFINED)]
     settings = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True,

@@ -27,9 +27,10 @@ MUTANTS: list[Mutant] = [
     *of("safetensors.py", MODELS)(
         ("Tensor.same", "self.at + at, n", "self.at, n", "tensors that begin alike"),
     ),
-    *of("checkpoint.py", REFUSALS)(
+    *of("checkpoint.py", REFUSALS, VOCAB)(
         ("Checkpoint._weight_map", 'set(shard) & set("/\\\\:\\0")', "False", "shards outside the folder"),
         ("is_file", "if os.path.lexists(path):", "if False:", "what is no file"),
+        ("_unambiguous", "if value != found[key]:", "if False:", "a key with two values"),
         ("Checkpoint._read_all", "wanted.get(tensor.name) != path.name", "False", "tensors that the index lacks"),
         ("Checkpoint._read_all", "if name not in found:", "if False:", "tensors that a shard lacks"),
         ("Checkpoint.check_unchanged", "_stamp(path) != before", "False", "files that change"),
@@ -187,6 +188,8 @@ MUTANTS: list[Mutant] = [
         ("differences", "if wanted != made:", "if False:", "ids that differ"),
     ),
     *of("vocab/pieces.py", VOCAB)(
+        ("one_id", "if first != second:", "if False:", "two tokens with one id"),
+        ("replaced", "if not lost:", "if True:", "tokens that added ones take the place of"),
         ("Added.type", "self.special or looks_special(self.text)", "self.special", "tokens that look special"),
     ),
 ]
