@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -353,6 +354,75 @@ def test_of_several_beginnings_the_first_is_taken_and_the_others_are_said(tmp_pa
     found, notes = keys(folder(tmp_path, **files), 269)
     assert found["bos_token_id"] == 5
     assert "config.json: bos_token_id is [5, 6]; GGUF has one, made 5" in notes
+
+
+def unnamed() -> dict[str, Any]:
+    """A tokenizer of tokens that runtimes do not know by their names."""
+    data = tokenizer_json()
+    data["added_tokens"] = [{**a, "content": f"<s{i}>"} for i, a in enumerate(data["added_tokens"])]
+    data["model"]["vocab"] = {t: i for t, i in data["model"]["vocab"].items() if i < 266}
+    return data
+
+
+LAST = 268
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"config__json": {"eos_token_id": 9999}}, "config.json: eos_token_id is 9999; ids are 0 to 268"),
+        ({"config__json": {"pad_token_id": -1}}, "config.json: pad_token_id is -1; ids are 0 to 268"),
+        ({"config__json": {"bos_token_id": ["a", 5]}}, r"config.json: bos_token_id is \['a', 5\]; ids are 0 to 268"),
+        ({"generation_config__json": {"eos_token_id": 99999}}, "generation_config.json: eos_token_id is 99999; ids"),
+        ({"tokenizer_config__json": {"eos_token": "nosuch"}},
+         "tokenizer_config.json: eos_token 'nosuch' is none of the 269 tokens; left out"),
+        ({"special_tokens_map__json": {"unk_token": {"content": "x" * 9}}},
+         "special_tokens_map.json: unk_token 'xxxxxxxxx' is none of the 269 tokens; left out"),
+    ],
+)  # fmt: skip
+def test_ids_and_names_that_are_no_tokens_were_dropped_silently(
+    tmp_path: Path, files: dict[str, Any], words: str
+) -> None:
+    _, notes = keys(folder(tmp_path, tokenizer__json=tokenizer_json(), **files), LAST + 1)
+    assert len(notes) == 1 and re.match(words, notes[0]), notes
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"config__json": {"eos_token_id": 1e9}}, "config.json: eos_token_id is 1000000000.0; expected an id or a"),
+        ({"config__json": {"pad_token_id": "a"}}, "config.json: pad_token_id is a; expected an id or a list of them"),
+        ({"generation_config__json": {"eos_token_id": {"a": 1}}}, "generation_config.json: eos_token_id is .*; exp"),
+        ({"tokenizer_config__json": {"eos_token": 5}}, "tokenizer_config.json: eos_token is 5; expected the text of a"),
+        ({"special_tokens_map__json": {"bos_token": {"a": "b"}}}, "special_tokens_map.json: bos_token is {'a': 'b'}; "),
+    ],
+)  # fmt: skip
+def test_roles_of_a_wrong_kind_were_dropped_silently(tmp_path: Path, files: dict[str, Any], words: str) -> None:
+    with pytest.raises(TokenizerError, match=words):
+        keys(folder(tmp_path, tokenizer__json=tokenizer_json(), **files), LAST + 1)
+
+
+def test_that_no_token_ends_a_generation_was_not_said(tmp_path: Path) -> None:
+    files = {"tokenizer__json": unnamed(), "tokenizer_config__json": {"eos_token": "nosuch"},
+             "config__json": {"eos_token_id": 9999}}  # fmt: skip
+    found, notes = keys(folder(tmp_path, **files), LAST + 1)
+    assert "eos_token_id" not in found
+    assert any(note.startswith("warning: no token ends a generation, by its role or its name") for note in notes)
+    _, notes = keys(folder(tmp_path, config__json={"eos_token_id": 3}), LAST + 1)
+    assert not any("warning" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [("{% for", "the chat template of the checkpoint: the chat template cannot be read, line 1"),
+     ([{"name": "tool", "template": "{{ a"}], "the chat template 'tool' of the checkpoint: .*cannot be read"),
+     ("x" * 70000, "the chat template of the checkpoint: 70,000 bytes, more than the 65,536 that one may have")],
+)  # fmt: skip
+def test_a_template_that_no_chat_works_with_was_taken_without_a_word(tmp_path: Path, template: Any, words: str) -> None:
+    files = {"tokenizer__json": tokenizer_json(), "tokenizer_config__json": {"chat_template": template}}
+    found, notes = keys(folder(tmp_path, **files), LAST + 1)
+    assert len(notes) == 1 and re.match(f"warning: no chat will work with {words}", notes[0]), notes
+    assert any(key.startswith("chat_template") for key in found)
 
 
 def test_more_ends_of_generation_take_the_free_roles(tmp_path: Path) -> None:
