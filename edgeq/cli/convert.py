@@ -47,7 +47,7 @@ def command(
 
     DIR can be a LoRA adapter as PEFT saves it (adapter_config.json, adapter_model.safetensors), with --base."""
     if is_adapter(folder):
-        if name or context or vocab_only or dry_run or imatrix:
+        if name is not None or context or vocab_only or dry_run or imatrix:
             raise UsageError("--name, --context, --vocab-only, --dry-run, --imatrix go with models, not with adapters")
         _adapter(folder, target, kind, base, overwrite, as_json)
         return

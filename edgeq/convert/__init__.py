@@ -61,6 +61,8 @@ def prepare(
     from edgeq.gguf import Value
     from edgeq.quantize import importances
 
+    if name is not None:
+        metadata.check_name(name)
     mix = mix_of(kind)
     if importance is not None and mix is None:
         raise UsageError(f"type {kind}: rounds all columns alike, so importances change nothing; take a mix, as Q4_K_M")

@@ -41,6 +41,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of("metadata.py", REFUSALS)(
         ("check", "Config.read(Keys(held, arch))", "pass", "models that would not load"),
+        ("check_name", "if not name.strip():", "if False:", "an empty name"),
     ),
     *of("mixed.py", MODELS)(
         ("apply", "importance=weights[c.name], ", "", "importances"),
@@ -54,6 +55,7 @@ MUTANTS: list[Mutant] = [
         ("_original", "h if key in h else p", "p", "the context before it was extended"),
         ("longrope", "math.sqrt(1 +", "math.sqrt(2 +", "the attention factor of longrope"),
         ("rope", "and not factors", "and False", "llama3 scaling of qwen2"),
+        ("rope", "if lost := sorted(p.config.keys() - PLAIN):", "if lost := []:", "a scaling without a kind"),
     ),
     *of("families/family.py", MODELS)(
         ("pairs_from_halves", "(heads, 2, -1)", "(heads, -1, 2)", "halves to pairs"),
@@ -178,10 +180,16 @@ MUTANTS: list[Mutant] = [
         ("roles", 'adds["bos"] = first in', 'adds["bos"] = first not in', "the token before a text"),
         ("more_ends", "if named and EOS not in keys:", "if False:", "an eos that runtimes know by its name"),
         ("roles", "listed[0] if token is None", "listed[-1] if token is None", "the first of several"),
+        ("roles", "if text not in places:", "if False:", "names that are no tokens"),
+        ("_ids", "len(kept) < len(listed) and", "False and", "ids that are no tokens"),
+        ("_ids", "type(entry) not in (int, list)", "False", "ids of another kind"),
+        ("_text", "if entry is not None and not", "if False and not", "names of another kind"),
+        ("more_ends", "if EOS not in keys | out and not", "if False and not", "a model that nothing ends"),
         ("more_ends", "if token in known.end_ids:", "if True:", "more ends of a generation"),
     ),
     *of("vocab/template.py", VOCAB)(
         ("templates", "if alone is not None:", "if False:", "a template in a file"),
+        ("keys", "notes += faults(found)", "pass", "templates that no chat works with"),
         ("keys", '"[^A-Za-z0-9]"', '"$^"', "names of templates"),
     ),
     *of("vocab/probe.py", VOCAB)(
