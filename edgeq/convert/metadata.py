@@ -68,7 +68,7 @@ def check_name(name: str) -> None:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        raise UsageError(f"name {shown(name, 60)!r}: not UTF-8; expected the name of the model as text") from None
+        raise UsageError(f"name {shown(name, 60)}: not UTF-8; expected the name of the model as text") from None
     if not name.strip():
         raise UsageError("name: empty; expected the name of the model, or no name, for that of its folder")
 
