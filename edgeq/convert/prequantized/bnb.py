@@ -137,6 +137,7 @@ def _number(state: dict[str, Any], key: str, name: str) -> int:
     value = state.get(key)
     if type(value) is not int or not 1 <= value <= MAX_SIZE:
         raise ModelError(
-            f"tensor {shown(name)}: {key} of its quant_state is {shown(value, 40)}; expected a whole number over 0"
+            f"tensor {shown(name)}: {key} of its quant_state is {shown(value, 40)}; expected a whole number from 1 to "
+            f"{MAX_SIZE}"
         )
     return value
