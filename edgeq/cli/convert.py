@@ -169,7 +169,7 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     own = {f"{t['name']}: {t['note']}" for t in facts["tensors"] if t["note"]}
     lines = [note for note in facts["notes"] if note not in own]
     for name, what, n in alike(fallbacks):
-        lines.append(f"{name}: {what}" + (f", and {n - 1} more tensors" if n > 1 else ""))
+        lines.append(f"{name}: {what}" + (f", and {n - 1} more tensor{'s' * (n > 2)}" if n > 1 else ""))
     return [shown(line if line.startswith("warning: ") else f"note: {line}", 900) for line in lines]
 
 

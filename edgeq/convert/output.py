@@ -82,7 +82,7 @@ def losses(items: list[Item], errors: dict[str, Error]) -> Iterator[str]:
             named = ", ".join(f"{shown(name)} {100 * errors[name].rms:.3g} %" for name in found[:FEW])
             more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
             yield (
-                f"warning: {len(found)} tensors lost far more than the {100 * most:.2g} % that {fmt} rounds, for their "
+                f"warning: {len(found)} tensor{'s' * (len(found) > 1)} lost far more than the {100 * most:.2g} % that {fmt} rounds, for their "
                 f"numbers are too small for it: {named}{more}; take --type {'bf16 or f32' if fmt == 'F16' else 'f32'}"
             )
 

@@ -90,7 +90,7 @@ def test_floats_that_round_were_said_to_be_exact(tmp_path: Path, capsys: pytest.
     assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out.gguf")]) == 0
     text = " ".join(capsys.readouterr().err.split())
     assert "F8_E4M3, scaled to F16: 0 of 2 tensors exactly" in text and "; --type f32 rounds nothing" in text
-    assert " warning: 1 tensors lost far more than" in text and "note: warning" not in text
+    assert " warning: 1 tensor lost far more than" in text and "note: warning" not in text
     assert main(["convert", "--help"]) == 0
     help_text = " ".join(capsys.readouterr().out.split())
     assert "are dequantized exactly (in float32) and stored in the float type that config.json names" in help_text
