@@ -79,11 +79,12 @@ def losses(items: list[Item], errors: dict[str, Error]) -> Iterator[str]:
     for fmt, most in ROUNDING.items():
         found = [i.name for i in items if i.format == fmt and i.name in errors and errors[i.name].rms > 2 * most]
         if found:
-            named = ", ".join(f"{shown(name)} {100 * errors[name].rms:.3g} %" for name in found[:FEW])
+            which = ", ".join(f"{shown(name)} {100 * errors[name].rms:.3g} %" for name in found[:FEW])
             more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
+            wider = "bf16 or f32" if fmt == "F16" else "f32"
             yield (
-                f"warning: {len(found)} tensor{'s' * (len(found) > 1)} lost far more than the {100 * most:.2g} % that {fmt} rounds, for their "
-                f"numbers are too small for it: {named}{more}; take --type {'bf16 or f32' if fmt == 'F16' else 'f32'}"
+                f"warning: {len(found)} tensor{'s' * (len(found) > 1)} lost far more than {fmt} rounds "
+                f"({100 * most:.2g} %), with numbers too small for it: {which}{more}; take --type {wider}"
             )
 
 

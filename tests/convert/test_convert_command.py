@@ -71,9 +71,7 @@ def test_groups_that_fit_no_format_are_a_fallback_that_is_said(
     assert "note: blk.0.attn_q.weight: groups or scales fit no format: made F16" in capsys.readouterr().err
 
 
-def test_one_fallback_of_many_tensors_took_a_line_for_each(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_fallback_of_many_tensors_took_a_line_for_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quantized_checkpoint(tmp_path / "in", group=16)
     assert main(["convert", str(tmp_path / "in"), "--dry-run"]) == 0
     found = [line for line in capsys.readouterr().err.splitlines() if "fit no format" in line]

@@ -405,8 +405,8 @@ def test_a_tensor_that_became_zeros_was_not_warned_of(tmp_path: Path, dtype: str
     scaled_checkpoint(tmp_path / "in", dtype, {UP: 1e-12, DOWN: 0.01})
     report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", kind)
     wanted = (
-        "warning: 1 tensor lost far more than the 0.049 % that F16 rounds, for their numbers are too small for it: "
-        "blk.0.ffn_up.weight 100 %; take --type bf16 or f32"
+        "warning: 1 tensor lost far more than F16 rounds (0.049 %), with numbers too small for it: blk.0.ffn_up.weight "
+        "100 %; take --type bf16 or f32"
     )
     assert [note for note in report.notes if note.startswith("warning: ")] == [wanted] * warned
     assert report.errors["blk.0.ffn_up.weight"].none == (kind == "f32")
