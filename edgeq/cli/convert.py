@@ -10,7 +10,7 @@ import click
 
 from edgeq import convert
 from edgeq.cli.quantize import importances
-from edgeq.cli.show import size
+from edgeq.cli.show import alike, size
 from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
@@ -19,13 +19,16 @@ from edgeq.lora.peft import is_folder as is_adapter
 
 @click.command(
     epilog="Quantized checkpoints (GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8) are taken over without rounding "
-    "where a format of GGUF holds their numbers."
+    "where a format of GGUF holds their whole numbers. All others, FP8 among them, are dequantized exactly (in "
+    "float32) and stored in the float type that config.json names (dtype; F16 without one), which rounds; --type f32 "
+    "does not."
 )
 @click.argument("folder", metavar="DIR")
 @click.argument("target", metavar="OUT", required=False)
 @click.option(
     "--type", "kind", default="auto", metavar="TYPE",
-    help="f32, f16, bf16, q8_0 for all matrices, or a mix of edgeq quantize; auto (the default) keeps what there is.",
+    help="f32, f16, bf16, q8_0 for all matrices, or a mix of edgeq quantize; auto (the default) keeps what there is "
+    "(see below).",
 )  # fmt: skip
 @click.option("--imatrix", metavar="FILE", help="Importance matrix for a mix, as edgeq imatrix or llama.cpp writes it.")
 @click.option("--base", metavar="MODEL", help="Of an adapter: its model, a GGUF file or a checkpoint's folder.")
@@ -44,7 +47,7 @@ def command(
 
     DIR can be a LoRA adapter as PEFT saves it (adapter_config.json, adapter_model.safetensors), with --base."""
     if is_adapter(folder):
-        if name or context or vocab_only or dry_run or imatrix:
+        if name is not None or context or vocab_only or dry_run or imatrix:
             raise UsageError("--name, --context, --vocab-only, --dry-run, --imatrix go with models, not with adapters")
         _adapter(folder, target, kind, base, overwrite, as_json)
         return
@@ -58,7 +61,7 @@ def command(
     )  # fmt: skip
     if not dry_run:
         with interrupted():
-            report = report.replace(errors=_written(report, overwrite, quiet or as_json))
+            report = _written(report, overwrite, quiet or as_json)
     facts = as_facts(report, dry_run)
     if as_json:
         Out().write(json.dumps(facts, indent=1) + "\n")
@@ -90,7 +93,7 @@ def _adapter(folder: str, target: str | None, kind: str, base: str | None, overw
     )
 
 
-def _written(report: convert.Report, overwrite: bool, quiet: bool) -> dict[str, Any]:
+def _written(report: convert.Report, overwrite: bool, quiet: bool) -> convert.Report:
     from edgeq.pull.progress import Silent, for_stderr
 
     progress = Silent() if quiet else for_stderr()
@@ -103,7 +106,7 @@ def _written(report: convert.Report, overwrite: bool, quiet: bool) -> dict[str, 
 
     progress.start(shown(report.target, 60), 0, sum(item.nbytes for item in report.plan.items))
     try:
-        return dict(convert.write(report, overwrite, told))
+        return convert.write(report, overwrite, told)
     finally:
         progress.close()
 
@@ -119,6 +122,7 @@ def as_facts(report: convert.Report, dry_run: bool) -> dict[str, Any]:
             "type": item.format,
             "bytes": item.nbytes,
             "taken_over": item.taken,
+            "note": item.note or None,
         }
         if item.name in report.errors:
             error = report.errors[item.name]
@@ -156,8 +160,17 @@ def summary(facts: dict[str, Any], folder: str) -> list[str]:
         f"{verb} {shown(facts['target'] or folder)}: {facts['architecture']}, {len(facts['tensors'])} tensors "
         f"({counted or 'vocabulary alone'}), {size(facts['bytes'])}"
     ]
-    out += _imports(facts)
-    return out + [f"note: {shown(note, 600)}" for note in facts["notes"]]
+    return out + _imports(facts) + _notes(facts)
+
+
+def _notes(facts: dict[str, Any]) -> list[str]:
+    """Every note, a line for all tensors that have the same one."""
+    fallbacks = [(shown(t["name"]), t["note"]) for t in facts["tensors"] if t["note"]]
+    own = {f"{t['name']}: {t['note']}" for t in facts["tensors"] if t["note"]}
+    lines = [note for note in facts["notes"] if note not in own]
+    for name, what, n in alike(fallbacks):
+        lines.append(f"{name}: {what}" + (f", and {n - 1} more tensor{'s' * (n > 2)}" if n > 1 else ""))
+    return [shown(line if line.startswith("warning: ") else f"note: {line}", 900) for line in lines]
 
 
 def _imports(facts: dict[str, Any]) -> list[str]:
@@ -175,5 +188,6 @@ def _imports(facts: dict[str, Any]) -> list[str]:
             mean = math.sqrt(sum(t["rms_error"] ** 2 for t in off) / len(off))
             most = f"{worst['rms_error']:.1e} ({shown(worst['name'], 60)})"
             line += f"; the others with an added error of {mean:.1e} of their size, at most {most}"
+            line += "; --type f32 rounds nothing" if fmt in ("F16", "BF16") else ""
         lines.append(line)
     return lines

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from edgeq.cli.show import many, size
+from edgeq.cli.show import alike, many, size
 from edgeq.cli.show import table as lines
 from edgeq.cli.terminal import Out, interrupted, say
 from edgeq.errors import UsageError, shown
@@ -203,9 +203,8 @@ def notes(report: Report, imatrix: str | None) -> list[str]:
     """What a person should know: fallbacks, what is missing, and what came out."""
     choices = [r.choice for r in report.results]
     out = list(report.notes)
-    moved = Counter((c.why, c.fallback, c.target.name) for c in choices if c.fallback)
-    for (why, wanted, got), n in moved.items():
-        out.append(f"{many(n, 'tensor')}: {why}: {got} instead of {wanted}")
+    moved = alike((c.name, f"{c.why}: {c.target.name} instead of {c.fallback}") for c in choices if c.fallback)
+    out += [f"{many(n, 'tensor')}: {what}" for _, what, n in moved]
     if report.requantized:
         out.append(_again(report))
     low = sum(c.low and c.changes and not r.weighted for c, r in zip(choices, report.results))

@@ -33,6 +33,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int
     ]
 
 
+def alike(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """Tensors and what became of each, summed up: the first one's name, what became of it, how many there are."""
+    found: dict[str, tuple[str, str, int]] = {}
+    for name, what in rows:
+        first, _, n = found.get(what, (name, what, 0))
+        found[what] = first, what, n + 1
+    return list(found.values())
+
+
 def count(n: float) -> str:
     """A large number, as 134.5 M."""
     for unit in ("", " K", " M", " B"):

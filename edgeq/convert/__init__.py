@@ -28,7 +28,8 @@ __all__ = ["Report", "convert", "prepare", "write"]
 
 class Report(Record):
     """What was done, or with a dry run would be. `errors`: by tensor, what the import of quantized weights cost;
-    `notes`: what could not be kept, and every fallback; `sources`: files read beside the checkpoint's."""
+    `notes`: what could not be kept, and every fallback; what makes a model worse begins with "warning: "; `sources`:
+    files read beside the checkpoint's."""
 
     target: str
     architecture: str
@@ -60,6 +61,8 @@ def prepare(
     from edgeq.gguf import Value
     from edgeq.quantize import importances
 
+    if name is not None:
+        metadata.check_name(name)
     mix = mix_of(kind)
     if importance is not None and mix is None:
         raise UsageError(f"type {kind}: rounds all columns alike, so importances change nothing; take a mix, as Q4_K_M")
@@ -104,8 +107,10 @@ def convert(
 ) -> Report:
     """Converts the checkpoint in `folder` to the GGUF file `target`.
 
-    kind: "auto" rounds nothing that it does not have to: floats stay what they are, quantized weights are taken over
-    where a format holds them; F32, F16, BF16, Q8_0: the format of all matrices; or a mix of `edgeq.quantize`.
+    kind: "auto" leaves floats what they are and takes quantized weights over where a format holds their whole numbers;
+    others, FP8 among them, are dequantized exactly (in float32) and stored in the float type that config.json names
+    (dtype; F16 without one), which rounds. F32 (which does not), F16, BF16, Q8_0: the format of all matrices; or a
+    mix of `edgeq.quantize`.
     importance: an importance matrix (`edgeq.imatrix.load`) for the roundings of a mix, read from importance_file.
     name, context: instead of the checkpoint's. told: called with each tensor and the bytes of it that were written.
 
@@ -115,14 +120,17 @@ def convert(
         folder, target, kind, importance=importance, importance_file=importance_file, name=name, context=context,
         vocab_only=vocab_only,
     )  # fmt: skip
-    return report.replace(errors=write(report, overwrite, told))
+    return write(report, overwrite, told)
 
 
-def write(report: Report, overwrite: bool = False, told: Told | None = None) -> dict[str, Error]:
-    """Writes what `prepare` planned; gives the report's `errors`."""
+def write(report: Report, overwrite: bool = False, told: Told | None = None) -> Report:
+    """Writes what `prepare` planned; gives the report with its `errors`, and warnings of the largest."""
+    from edgeq.convert.output import losses
     from edgeq.convert.output import write as write_file
 
+    items = report.plan.items
     more: dict[str, Any] = {} if told is None else {"told": told}
-    return write_file(
-        report.checkpoint, report.target, report.metadata, report.plan.items, overwrite, sources=report.sources, **more
+    errors = write_file(
+        report.checkpoint, report.target, report.metadata, items, overwrite, sources=report.sources, **more
     )
+    return report.replace(errors=errors, notes=[*report.notes, *losses(items, errors)])

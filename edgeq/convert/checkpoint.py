@@ -37,13 +37,14 @@ class Checkpoint:
         self._read: dict[Path, tuple[int, int]] = {}  # file -> size and time of change
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """The JSON object of a file, or None without it. FormatError for anything else in it."""
+        """The JSON object of a file, or None without it. FormatError for anything else in it, and for a key that is
+        there twice with two values."""
         raw = self.bytes(name)
         if raw is None:
             return None
         where = shown(self.folder / name)
         try:
-            found = json.loads(raw.decode("utf-8-sig"))
+            found = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_unambiguous)
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{where}: no JSON: {shown(error, 120)}") from None
         if not isinstance(found, dict):
@@ -177,6 +178,16 @@ def model_config(config: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(text, dict):
         raise ModelError(f"config.json: text_config is a {type(text).__name__}, expected a JSON object")
     return {**config, **text}
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        for key, value in pairs:
+            if value != found[key]:
+                values = f"{shown(value, 40)} and {shown(found[key], 40)}"
+                raise ValueError(f"{shown(key, 60)!r} is there twice, with {values}; expected one")
+    return found
 
 
 def _stamp(path: Path) -> tuple[int, int]:

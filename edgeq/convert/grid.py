@@ -6,6 +6,9 @@ Q4_1's minimum, -zero · scale as fp16: at most 2⁻¹¹ of each.
 
     Q4_0  d·v, -8 ≤ v ≤ 7        Q5_0  d·v, -16 ≤ v ≤ 15        Q8_0  d·v, -128 ≤ v ≤ 127        with v = q - zero
     Q4_1  d·q + m, 0 ≤ q ≤ 15
+
+Q4_K is not tried: its groups have scales of 6 bits, multiples of one fp16 number for 256 weights, and its minima too. A
+checkpoint's scales, fp16 numbers each on its own, are such multiples by chance alone.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from edgeq.convert.source import Integers, Rows
 
 BLOCK = 32
+LARGEST, NORMAL = 65504.0, 2.0**-14  # of fp16, and its smallest number with all 11 bits
 LIMITS = {"Q4_0": (-8, 7), "Q5_0": (-16, 15), "Q8_0": (-128, 127)}
 FORMATS = ("Q4_0", "Q4_1", "Q5_0", "Q8_0")  # from small to large
 
@@ -28,18 +32,19 @@ def formats(source: Integers) -> tuple[str, ...]:
     if columns % BLOCK or (source.groups.reshape(-1, BLOCK) != source.groups[::BLOCK, None]).any():
         return ()
     low = high = 0
+    minima = source.low >= 0 and source.high <= 15  # whether Q4_1 holds them
     for start in range(0, rows, 4096):
         part = np.arange(start, min(rows, start + 4096))
         zeros, scales = source.zeros(part), source.scales(part)
         low, high = min(low, source.low - int(zeros.max())), max(high, source.high - int(zeros.min()))
-        reach = np.abs(scales) * max(1, abs(int(zeros.max())), abs(int(zeros.min())))  # Q4_1's minimum
-        normal = (np.abs(scales) >= 2.0**-14) & (reach <= 65504.0)
-        with np.errstate(over="ignore"):
-            same = scales == scales.astype(np.float16)
-        if not (normal | same).all() or not np.isfinite(scales).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            sizes, least = np.abs(scales), np.abs(zeros * scales)
+            same = np.isfinite(scales) & (scales == scales.astype(np.float16))
+        if not ((sizes >= NORMAL) & (sizes <= LARGEST) | same).all():
             return ()  # subnormal in fp16, where its steps are wide: the scale would be rounded far more
+        minima = minima and bool((least <= LARGEST).all())
     fitting = {name for name, (a, b) in LIMITS.items() if a <= low and high <= b}
-    if source.low >= 0 and source.high <= 15:
+    if minima:
         fitting.add("Q4_1")
     return tuple(name for name in FORMATS if name in fitting)
 

@@ -10,7 +10,7 @@ from edgeq.config import Config, Keys
 from edgeq.convert import card, naming
 from edgeq.convert.checkpoint import Checkpoint
 from edgeq.convert.hparams import LARGEST
-from edgeq.errors import ModelError
+from edgeq.errors import ModelError, UsageError, shown
 from edgeq.gguf import Value
 
 FILE_TYPES = {
@@ -33,7 +33,7 @@ LIMITS = {"i32": (1 << 31) - 1, "f32": LARGEST}
 
 def general(checkpoint: Checkpoint, arch: str, name: str | None, weights: int) -> dict[str, Value]:
     """Keys below `general.`, but for the file type. `weights`: how many there are, 0 if that is not known."""
-    folder = checkpoint.folder.resolve().name
+    folder = checkpoint.folder.resolve().name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     found = {
         "architecture": Value("string", arch),
         "type": Value("string", "model"),
@@ -61,6 +61,16 @@ def file_type(formats: Iterable[tuple[str, int]]) -> dict[str, Value]:
         "general.file_type": Value("u32", FILE_TYPES[most]),
         "general.quantization_version": Value("u32", QUANTIZATION_VERSION),
     }
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for a name that no model can have."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"name {shown(name, 60)}: not UTF-8; expected the name of the model as text") from None
+    if not name.strip():
+        raise UsageError("name: empty; expected the name of the model, or no name, for that of its folder")
 
 
 def check(keys: Mapping[str, Value], arch: str) -> None:

@@ -29,6 +29,12 @@ Told = Callable[[Item, int], None]
 """Told of bytes of a tensor that were written."""
 
 
+ROUNDING = {"F16": 2.0**-11, "BF16": 2.0**-8}
+"""The largest share by which rounding to the type changes a number that is not too small for it."""
+
+FEW = 8  # names in a note
+
+
 class Error(Record):
     """What the file's value differs by from the checkpoint's: root of the mean square as a share of that of the values,
     and the largest difference."""
@@ -66,6 +72,20 @@ def write(
             if sums is not None:
                 errors[item.name] = sums.error()
     return errors
+
+
+def losses(items: list[Item], errors: dict[str, Error]) -> Iterator[str]:
+    """The warnings on tensors whose floats lost far more than their type rounds."""
+    for fmt, most in ROUNDING.items():
+        found = [i.name for i in items if i.format == fmt and i.name in errors and errors[i.name].rms > 2 * most]
+        if found:
+            which = ", ".join(f"{shown(name)} {100 * errors[name].rms:.3g} %" for name in found[:FEW])
+            more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
+            wider = "bf16 or f32" if fmt == "F16" else "f32"
+            yield (
+                f"warning: {len(found)} tensor{'s' * (len(found) > 1)} lost far more than {fmt} rounds "
+                f"({100 * most:.2g} %), with numbers too small for it: {which}{more}; take --type {wider}"
+            )
 
 
 def chunks(item: Item, sums: _Sums | None = None) -> Iterator[NDArray[np.uint8]]:

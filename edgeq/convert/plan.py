@@ -127,13 +127,22 @@ def named_sources(checkpoint: Checkpoint) -> tuple[dict[str, Source], str, list[
     others = sum(n.startswith(OTHER_PARTS) for n in checkpoint.tensors)
     notes = [f"{others} tensors of the vision part are left out"] if others else []
     method, found = quantized_sources(checkpoint, raw)
+    if method and not found:
+        notes.append(f"the checkpoint names {method} as its quantization, and no tensor is quantized: taken as floats")
     out: dict[str, Source] = {}
     for name, source in [*found.items(), *((n, Plain(t)) for n, t in raw.items())]:
         inner = name.replace("language_model.", "", 1)
         if inner in out:
-            raise ModelError(f"tensor {shown(inner)} is there twice, as {shown(name)} too")
+            raise ModelError(f"tensor {shown(inner)} is there twice: {_places(out[inner], source)}; expected one")
         out[inner] = source
     return out, method, notes
+
+
+def _places(first: Source, second: Source) -> str:
+    """Where two sources of one tensor lie: under two names, or in two forms."""
+    if first.name != second.name:
+        return f"as {shown(first.name)} and as {shown(second.name)}"
+    return f"in the parts of {first.kind}, and as {second.kind}"
 
 
 def _item(slot: Slot, source: Source, shape: tuple[int, ...], h: Hparams, wanted: str | None) -> Item:

@@ -19,6 +19,8 @@ from edgeq.errors import ModelError, shown
 from edgeq.gguf import Value
 from edgeq.record import Record
 
+PLAIN = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}  # parameters of positions that are not scaled
+
 
 class Rope(Record):
     """Keys below `ARCH.`, vectors that go into the file as tensors, and what the file cannot say."""
@@ -57,7 +59,12 @@ def rope(h: Hparams, factors: bool) -> Rope:
         tensors["rope_freqs.weight"] = llama3(h, p)
     elif kind == "dynamic":
         warnings = (f"rope scaling 'dynamic' has no form in GGUF; right up to {h.context} tokens, where it begins",)
-    elif kind != "default":
+    elif kind == "default":
+        if lost := sorted(p.config.keys() - PLAIN):
+            why = f"is {kind!r}" if {"rope_type", "type"} & p.config.keys() else "is missing"
+            rest = shown(", ".join(lost), 80)
+            warnings = (f"config.json: rope_type {why}, so nothing is scaled and {rest} left out",)
+    else:
         raise ModelError(
             f"config.json: rope scaling {shown(kind, 40)!r} is not known; known are default, linear, dynamic, yarn, "
             "longrope, llama3"

@@ -73,14 +73,20 @@ class Base(Record):
 
 
 def base_of_file(file: GGUFFile) -> Base:
-    """The base in a GGUF file. Raises ModelError for an architecture that edgeq does not convert."""
+    """The base in a GGUF file. Raises ModelError for what is no model, or of an architecture that edgeq does not
+    convert."""
     from edgeq.config import Config, Keys
 
     name = file.metadata.get("general.architecture")
     family = next((f for f in families.families() if f.arch == name), None)
     if family is None:
         raise ModelError(f"{shown(file.path)}: architecture {shown(name, 60)!r}: edgeq converts no adapters for it")
-    config = Config.read(Keys(file.metadata, family.arch))
+    if (kind := file.metadata.get("general.type", "model")) != "model":
+        raise ModelError(f"{shown(file.path)}: general.type is {shown(kind, 60)!r}; expected a model as the base")
+    try:
+        config = Config.read(Keys(file.metadata, family.arch))
+    except ModelError as error:
+        raise ModelError(f"{shown(file.path)}: {error}") from None
     shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
     files = tuple(part.path for part in file.parts)
     return Base(file.path, family, config.layers, tuple(zip(config.heads, config.kv_heads)), shapes, files)

@@ -110,6 +110,7 @@ def stripping(
 _SPACE = b" \t\n\v\f\r"
 _SPACES = re.compile(b"[ \t\n\v\f\r]*")
 _PREFIX = 4
+_LONG = 64  # bytes of a token; longer ones would be cut out at every place that begins alike
 
 
 class SpecialTokens:
@@ -132,7 +133,9 @@ class SpecialTokens:
         self._before, self._after = stripping(metadata, ids, [row[0] for row in found])
         self._groups: dict[bytes, set[int]] = {}  # the first bytes of the tokens -> their lengths
         for text in self._rank:
-            self._groups.setdefault(text[:_PREFIX], set()).add(len(text))
+            if len(text) <= _LONG:
+                self._groups.setdefault(text[:_PREFIX], set()).add(len(text))
+        self._long = [text for text in self._rank if len(text) > _LONG]
 
     def split(self, data: bytes, parse_special: bool) -> list[int | bytes]:
         """`data` as token ids and the text between them; without `parse_special` only user-defined
@@ -165,8 +168,8 @@ class SpecialTokens:
 
     def _present(self, data: bytes) -> set[bytes]:
         """The special texts that occur in `data`: a cheap search for first bytes, then one look at
-        each place."""
-        present: set[bytes] = set()
+        each place; long ones as they are."""
+        present = {text for text in self._long if text in data}
         for prefix, lengths in self._groups.items():
             at = data.find(prefix)
             missing = sorted(lengths)

@@ -10,7 +10,7 @@ import pytest
 from edgeq import gguf
 from edgeq.cli import main
 from models import checkpoints
-from tests.convert.test_prequantized import quantized_checkpoint
+from tests.convert.test_prequantized import DOWN, UP, quantized_checkpoint, scaled_checkpoint
 
 
 @pytest.fixture
@@ -79,6 +79,29 @@ def test_groups_that_fit_no_format_are_a_fallback_that_is_said(
     quantized_checkpoint(tmp_path / "in", group=16)
     assert main(["convert", str(tmp_path / "in"), "--dry-run"]) == 0
     assert "note: blk.0.attn_q.weight: groups or scales fit no format: made F16" in capsys.readouterr().err
+
+
+def test_one_fallback_of_many_tensors_took_a_line_for_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quantized_checkpoint(tmp_path / "in", group=16)
+    assert main(["convert", str(tmp_path / "in"), "--dry-run"]) == 0
+    found = [line for line in capsys.readouterr().err.splitlines() if "fit no format" in line]
+    assert found == ["note: blk.0.attn_q.weight: groups or scales fit no format: made F16, and 13 more tensors"]
+    assert main(["convert", str(tmp_path / "in"), "--dry-run", "--json"]) == 0
+    text = capsys.readouterr()
+    facts = json.loads(text.out)
+    assert sum(t["note"] == "groups or scales fit no format: made F16" for t in facts["tensors"]) == 14
+    assert text.err.count("fit no format") == 1
+
+
+def test_floats_that_round_were_said_to_be_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scaled_checkpoint(tmp_path / "in", "float16", {UP: 1.1e-8, DOWN: 0.011})
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out.gguf")]) == 0
+    text = " ".join(capsys.readouterr().err.split())
+    assert "F8_E4M3, scaled to F16: 0 of 2 tensors exactly" in text and "; --type f32 rounds nothing" in text
+    assert " warning: 1 tensor lost far more than" in text and "note: warning" not in text
+    assert main(["convert", "--help"]) == 0
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert "are dequantized exactly (in float32) and stored in the float type that config.json names" in help_text
 
 
 def test_a_vocabulary_alone(source: Path, tmp_path: Path) -> None:

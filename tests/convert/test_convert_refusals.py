@@ -187,6 +187,38 @@ def test_what_gguf_cannot_say_is_noted(source: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("scaling", "kind"), [({}, "missing"), ({"type": None}, "missing"), ({"rope_type": "default"}, "'default'")]
+)
+@pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
+def test_a_scaling_without_a_kind_was_dropped_silently(
+    source: Path, key: str, scaling: dict[str, Any], kind: str
+) -> None:
+    before = json.loads((source / "config.json").read_text())
+    table = {**scaling, "factor": 4.0, "rope_theta": 10000.0}
+    config = {k: v for k, v in before.items() if not k.startswith("rope_")} | {key: table}
+    (source / "config.json").write_text(json.dumps(config))
+    notes = convert.prepare(source, "").notes
+    assert f"config.json: rope_type is {kind}, so nothing is scaled and factor left out" in notes
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\udcff"])
+def test_a_name_that_is_none_was_written_or_ignored(source: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"name.*: (empty|not UTF-8); expected the name of the model"):
+        convert.convert(source, source.parent / "out.gguf", name=name)
+    assert not (source.parent / "out.gguf").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_folder_whose_name_is_no_utf_8_gave_the_model_such_a_name(source: Path) -> None:
+    folder = source.parent / os.fsdecode(b"a\xffb")
+    source.rename(folder)
+    found = convert.prepare(folder, "").metadata
+    assert found["general.name"].value == "A\ufffdB"
+    for value in found.values():
+        assert not isinstance(value.value, str) or value.value.encode("utf-8")
+
+
+@pytest.mark.parametrize(
     ("changes", "warned"),
     [
         ({}, True), ({"max_window_layers": 2}, False), ({"max_window_layers": 1}, True),

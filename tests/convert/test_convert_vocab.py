@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,6 +127,76 @@ def test_tokens_without_a_row_are_left_out_and_counted(tmp_path: Path) -> None:
     found, notes = keys(folder(tmp_path, tokenizer__json=tokenizer_json()), 267)
     assert len(found["tokens"]) == 267
     assert any("2 tokens have ids beyond the 267 rows" in note for note in notes)
+
+
+def listed(*entries: tuple[int, str]) -> list[dict[str, Any]]:
+    return [{**FLAGS, "id": token, "content": text} for token, text in entries]
+
+
+def decoder(*entries: tuple[str, str]) -> dict[str, Any]:
+    return {"added_tokens_decoder": {token: {**FLAGS, "content": text} for token, text in entries}}
+
+
+TWO = "expected an id for each"
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "words"),
+    [
+        ({"model": {"th": 5}}, {}, rf"tokenizer\.json: tokens '.' and 'th' have one id, 5; {TWO}"),
+        ({"added": listed((266, "<a>"), (266, "<b>"))}, {}, "added_tokens: tokens '<a>' and '<b>' have one id, 266"),
+        ({"added": listed((5, "<a>"))}, {}, "tokenizer.json: tokens '.' and '<a>' have one id, 5"),
+        ({}, decoder(("7", "<a>"), ("07", "<b>")), "added_tokens_decoder: tokens '<a>' and '<b>' have one id, 7"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["bpe", "spm"])
+def test_of_two_tokens_with_one_id_one_was_lost(
+    tmp_path: Path, kind: str, more: dict[str, Any], settings: dict[str, Any], words: str
+) -> None:
+    data = tokenizer_json() if kind == "bpe" else llama_json()
+    data["model"]["vocab"] |= more.get("model", {})
+    data["added_tokens"] = more.get("added", data["added_tokens"])
+    words = words.replace("'.'", r"'[^']+'")
+    with pytest.raises(TokenizerError, match=words):
+        keys(folder(tmp_path, tokenizer__json=data, tokenizer_config__json=settings), 420)
+
+
+def test_of_two_added_tokens_with_one_id_one_was_lost(tmp_path: Path) -> None:
+    files = {"tokenizer__model": sentencepiece(llama_pieces()), "added_tokens__json": {"<a>": 421, "<b>": 421}}
+    with pytest.raises(TokenizerError, match=r"added_tokens\.json: tokens '<a>' and '<b>' have one id, 421"):
+        keys(folder(tmp_path, **files), 422)
+
+
+@pytest.mark.parametrize("twice", ['"A": 299, "A": 298', '"A": 299, "B": 1, "A": 298'])
+def test_of_a_token_with_two_ids_one_was_lost(tmp_path: Path, twice: str) -> None:
+    text = json.dumps(tokenizer_json()).replace('"vocab": {', f'"vocab": {{{twice}, ')
+    with pytest.raises(FormatError, match=r"tokenizer\.json: .*'A' is there twice, with 29[89] and \d+; expected one"):
+        keys(folder(tmp_path, tokenizer__json=text), 300)
+
+
+def test_a_key_that_is_there_twice_with_one_value_is_no_matter(tmp_path: Path) -> None:
+    same = json.dumps(tokenizer_json()).replace('"vocab": {', '"vocab": {"A": 65, ')
+    assert tokenizer_json()["model"]["vocab"]["A"] == 65
+    found, _ = keys(folder(tmp_path, tokenizer__json=same), 269)
+    assert found == keys(folder(tmp_path, tokenizer__json=tokenizer_json()), 269)[0]
+
+
+def test_tokens_that_added_ones_take_the_place_of_were_lost_silently(tmp_path: Path) -> None:
+    settings = decoder(("266", "<a>"), ("267", "<b>"), ("268", "<|im_end|>"), ("5", "<c>"))
+    files = {"tokenizer__json": tokenizer_json(), "tokenizer_config__json": settings}
+    found, notes = keys(folder(tmp_path / "bpe", **files), 269)
+    assert found["tokens"][266] == "<a>"
+    assert [note for note in notes if "gives way" in note] == [
+        f"token 5 of tokenizer.json, {tokenizer_json_token(5)!r}, gives way to the added token '<c>', and 2 more alike"
+    ]
+    pieces = [*llama_pieces(), ("<unused>", 0.0, USER_DEFINED)]
+    files = {"tokenizer__model": sentencepiece(pieces), "added_tokens__json": {"<pad>": 7, "<a>": 420}}
+    _, notes = keys(folder(tmp_path / "spm", **files), 421)
+    assert notes == ["token 7 of tokenizer.model, '<0x04>', gives way to the added token '<pad>'"]
+
+
+def tokenizer_json_token(token: int) -> str:
+    return next(text for text, i in tokenizer_json()["model"]["vocab"].items() if i == token)
 
 
 def test_sentencepiece_model(tmp_path: Path) -> None:
@@ -283,6 +354,75 @@ def test_of_several_beginnings_the_first_is_taken_and_the_others_are_said(tmp_pa
     found, notes = keys(folder(tmp_path, **files), 269)
     assert found["bos_token_id"] == 5
     assert "config.json: bos_token_id is [5, 6]; GGUF has one, made 5" in notes
+
+
+def unnamed() -> dict[str, Any]:
+    """A tokenizer of tokens that runtimes do not know by their names."""
+    data = tokenizer_json()
+    data["added_tokens"] = [{**a, "content": f"<s{i}>"} for i, a in enumerate(data["added_tokens"])]
+    data["model"]["vocab"] = {t: i for t, i in data["model"]["vocab"].items() if i < 266}
+    return data
+
+
+LAST = 268
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"config__json": {"eos_token_id": 9999}}, "config.json: eos_token_id is 9999; ids are 0 to 268"),
+        ({"config__json": {"pad_token_id": -1}}, "config.json: pad_token_id is -1; ids are 0 to 268"),
+        ({"config__json": {"bos_token_id": ["a", 5]}}, r"config.json: bos_token_id is \['a', 5\]; ids are 0 to 268"),
+        ({"generation_config__json": {"eos_token_id": 99999}}, "generation_config.json: eos_token_id is 99999; ids"),
+        ({"tokenizer_config__json": {"eos_token": "nosuch"}},
+         "tokenizer_config.json: eos_token 'nosuch' is none of the 269 tokens; left out"),
+        ({"special_tokens_map__json": {"unk_token": {"content": "x" * 9}}},
+         "special_tokens_map.json: unk_token 'xxxxxxxxx' is none of the 269 tokens; left out"),
+    ],
+)  # fmt: skip
+def test_ids_and_names_that_are_no_tokens_were_dropped_silently(
+    tmp_path: Path, files: dict[str, Any], words: str
+) -> None:
+    _, notes = keys(folder(tmp_path, tokenizer__json=tokenizer_json(), **files), LAST + 1)
+    assert len(notes) == 1 and re.match(words, notes[0]), notes
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"config__json": {"eos_token_id": 1e9}}, "config.json: eos_token_id is 1000000000.0; expected an id or a"),
+        ({"config__json": {"pad_token_id": "a"}}, "config.json: pad_token_id is a; expected an id or a list of them"),
+        ({"generation_config__json": {"eos_token_id": {"a": 1}}}, "generation_config.json: eos_token_id is .*; exp"),
+        ({"tokenizer_config__json": {"eos_token": 5}}, "tokenizer_config.json: eos_token is 5; expected the text of a"),
+        ({"special_tokens_map__json": {"bos_token": {"a": "b"}}}, "special_tokens_map.json: bos_token is {'a': 'b'}; "),
+    ],
+)  # fmt: skip
+def test_roles_of_a_wrong_kind_were_dropped_silently(tmp_path: Path, files: dict[str, Any], words: str) -> None:
+    with pytest.raises(TokenizerError, match=words):
+        keys(folder(tmp_path, tokenizer__json=tokenizer_json(), **files), LAST + 1)
+
+
+def test_that_no_token_ends_a_generation_was_not_said(tmp_path: Path) -> None:
+    files = {"tokenizer__json": unnamed(), "tokenizer_config__json": {"eos_token": "nosuch"},
+             "config__json": {"eos_token_id": 9999}}  # fmt: skip
+    found, notes = keys(folder(tmp_path, **files), LAST + 1)
+    assert "eos_token_id" not in found
+    assert any(note.startswith("warning: no token ends a generation, by its role or its name") for note in notes)
+    _, notes = keys(folder(tmp_path, config__json={"eos_token_id": 3}), LAST + 1)
+    assert not any("warning" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [("{% for", "the chat template of the checkpoint: the chat template cannot be read, line 1"),
+     ([{"name": "tool", "template": "{{ a"}], "the chat template 'tool' of the checkpoint: .*cannot be read"),
+     ("x" * 70000, "the chat template of the checkpoint: 70,000 bytes, more than the 65,536 that one may have")],
+)  # fmt: skip
+def test_a_template_that_no_chat_works_with_was_taken_without_a_word(tmp_path: Path, template: Any, words: str) -> None:
+    files = {"tokenizer__json": tokenizer_json(), "tokenizer_config__json": {"chat_template": template}}
+    found, notes = keys(folder(tmp_path, **files), LAST + 1)
+    assert len(notes) == 1 and re.match(f"warning: no chat will work with {words}", notes[0]), notes
+    assert any(key.startswith("chat_template") for key in found)
 
 
 def test_more_ends_of_generation_take_the_free_roles(tmp_path: Path) -> None:

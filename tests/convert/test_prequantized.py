@@ -12,6 +12,7 @@ import pytest
 
 from edgeq import convert, gguf, quants
 from edgeq.convert import grid
+from edgeq.convert.checkpoint import Checkpoint
 from edgeq.convert.prequantized import awq, bnb, compressed, fp8, gptq
 from edgeq.convert.source import Integers, Source
 from edgeq.errors import ModelError
@@ -295,6 +296,23 @@ def test_a_scale_beyond_fp16_fits_no_format(scale: float) -> None:
     assert isinstance(source, Integers) and grid.formats(source) == ()
 
 
+@pytest.mark.parametrize(
+    ("scale", "zero", "formats"),
+    [(5000.0, 15, ("Q5_0", "Q8_0")), (4000.0, 15, ("Q4_1", "Q5_0", "Q8_0")), (65504.0, 8, ("Q4_0", "Q5_0", "Q8_0")),
+     (65520.0, 8, ()), (3e38, 15, ()), (math.inf, 8, ()), (math.nan, 8, ())],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_a_minimum_beyond_fp16_became_infinite_in_q4_1(scale: float, zero: int, formats: tuple[str, ...]) -> None:
+    numbers, zeros, scales = packers.integers(ROWS, COLUMNS, 4, GROUP)
+    zeros[:], scales = zero, scales.astype(np.float32)
+    scales[2, 1] = scale
+    raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS, 4, True))
+    source = gptq.sources({"bits": 4, "group_size": GROUP}, raw)["x.weight"]
+    assert isinstance(source, Integers) and grid.formats(source) == formats
+    for fmt in formats:
+        assert np.isfinite(quants.dequantize(grid.blocks(source, fmt, np.arange(ROWS)), fmt)).all()
+
+
 # Whole checkpoints
 
 
@@ -364,7 +382,59 @@ def test_another_format_is_made_of_the_values(tmp_path: Path) -> None:
     assert all(error.none for error in report.errors.values())
 
 
+def scaled_checkpoint(folder: Path, dtype: str, scales: dict[str, float]) -> None:
+    """The `llama` checkpoint with a linear in FP8 for each name in `scales`."""
+    spec = checkpoints.write("llama", folder)
+    own = {"dtype": dtype, "quantization_config": {"quant_method": "fp8"}}
+    (folder / "config.json").write_text(json.dumps({**spec.config, **own}))
+    entries = {n: stored(v, "BF16") for n, v in weights(spec).items()}
+    for name, scale in scales.items():
+        codes = np.random.RandomState(0).randint(0, 0x7F, entries[name][1].shape).astype(np.uint8)
+        entries[name] = packers.entry(codes, "F8_E4M3")
+        entries[f"{name}_scale"] = packers.entry(np.array(scale, np.float32))
+    write_shards(folder, entries)
+
+
+UP, DOWN = "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "warned"), [("float16", "auto", True), ("bfloat16", "auto", False), ("float16", "f32", False)]
+)
+def test_a_tensor_that_became_zeros_was_not_warned_of(tmp_path: Path, dtype: str, kind: str, warned: bool) -> None:
+    scaled_checkpoint(tmp_path / "in", dtype, {UP: 1e-12, DOWN: 0.01})
+    report = convert.convert(tmp_path / "in", tmp_path / "out.gguf", kind)
+    wanted = (
+        "warning: 1 tensor lost far more than F16 rounds (0.049 %), with numbers too small for it: blk.0.ffn_up.weight "
+        "100 %; take --type bf16 or f32"
+    )
+    assert [note for note in report.notes if note.startswith("warning: ")] == [wanted] * warned
+    assert report.errors["blk.0.ffn_up.weight"].none == (kind == "f32")
+
+
 # Refusals
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("modelopt", {"quant_algo": "FP8"}), ("fp8", {}), ("fp8", {"weight_block_size": [32, 32]}), ("fbgemm_fp8", {}),
+        ("compressed-tensors", packed_settings("float-quantized", num_bits=8, type="float", strategy="tensor")),
+    ],
+)  # fmt: skip
+def test_a_weight_in_fp8_without_its_scale_was_taken_unscaled(
+    tmp_path: Path, method: str, settings: dict[str, Any]
+) -> None:
+    spec = checkpoints.write("llama", tmp_path / "in")
+    own = {"quantization_config": {"quant_method": method, **settings}}
+    (tmp_path / "in" / "config.json").write_text(json.dumps({**spec.config, **own}))
+    entries = {n: stored(v, "BF16") for n, v in weights(spec).items()}
+    name = "model.layers.1.mlp.up_proj.weight"
+    entries[name] = packers.entry(np.full(entries[name][1].shape, 0x38, np.uint8), "F8_E4M3")
+    write_shards(tmp_path / "in", entries)
+    with pytest.raises(ModelError, match=r"tensor .*1\.mlp\.up_proj\.weight_scale \(or weight_scale_inv\) is missing"):
+        convert.convert(tmp_path / "in", tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
 
 
 @pytest.mark.parametrize(
@@ -394,6 +464,34 @@ def test_a_g_idx_beyond_the_groups_is_refused() -> None:
     raw = packers.tensors(packers.gptq("x", numbers, zeros, scales, GROUPS + 1, 4, True))
     with pytest.raises(ModelError, match="g_idx"):
         gptq.sources({"bits": 4, "group_size": GROUP}, raw)
+
+
+def test_a_block_size_of_0_was_refused_without_what_was_expected() -> None:
+    entries, _ = packers.four_bit("x.weight", ROWS, COLUMNS, False)
+    state = np.frombuffer(json.dumps({"blocksize": 0, "shape": [ROWS, COLUMNS]}).encode(), np.uint8)
+    entries["x.weight.quant_state.bitsandbytes__nf4"] = packers.entry(state)
+    with pytest.raises(ModelError, match=r"x\.weight: blocksize of its quant_state is 0; expected a whole number"):
+        bnb.sources({}, packers.tensors(entries))
+
+
+def test_a_weight_that_is_there_quantized_and_as_floats_was_there_twice_under_one_name(tmp_path: Path) -> None:
+    quantized_checkpoint(tmp_path / "in")
+    entries = {n: (t.dtype, t.array().copy()) for n, t in Checkpoint(tmp_path / "in").tensors.items()}
+    name = "model.layers.1.mlp.up_proj.weight"
+    write_shards(tmp_path / "in", entries | {name: stored(np.ones((128, 64), np.float32), "F16")})
+    words = rf"tensor {name} is there twice: in the parts of GPTQ 4 bit, and as F16; expected one"
+    with pytest.raises(ModelError, match=words):
+        convert.prepare(tmp_path / "in", "")
+
+
+def test_settings_of_a_quantization_that_no_tensor_has_were_ignored_silently(tmp_path: Path) -> None:
+    spec = checkpoints.write("llama", tmp_path)
+    own = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    (tmp_path / "config.json").write_text(json.dumps({**spec.config, **own}))
+    report = convert.prepare(tmp_path, "")
+    assert report.notes == [
+        "the checkpoint names gptq as its quantization, and no tensor is quantized: taken as floats"
+    ]
 
 
 @pytest.mark.parametrize("shape", [[ROWS, COLUMNS + 2], [ROWS, COLUMNS - 1], [ROWS], "x", [-1, 2], [1 << 40, 1 << 40]])

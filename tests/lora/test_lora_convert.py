@@ -18,6 +18,7 @@ from edgeq import _lib, convert, lora
 from edgeq.cli import main
 from edgeq.convert.safetensors import read
 from edgeq.errors import EdgeqError, FormatError, GGUFError, ModelError, UsageError
+from edgeq.gguf import Value, Writer
 from edgeq.lora.merge import merge
 from models import checkpoints
 from models.checkpoints import adapters
@@ -427,3 +428,17 @@ def test_convert_says_what_an_adapter_needs(
     assert main(["convert", *(word.format(**names) for word in words)]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "a.gguf").exists()
+
+
+def test_a_base_that_is_no_model_was_refused_without_its_name(made: Path, tmp_path: Path) -> None:
+    _, file = base(adapters.ADAPTERS["llama-head"].checkpoint)
+    lora.convert(made, tmp_path / "a.gguf", file)
+    with pytest.raises(ModelError, match=r"a\.gguf: general\.type is 'adapter'; expected a model as the base"):
+        lora.convert(made, tmp_path / "b.gguf", tmp_path / "a.gguf")
+    with Writer(tmp_path / "few.gguf", {"general.architecture": Value("string", "llama")}, []):
+        pass
+    with pytest.raises(ModelError, match=r"few\.gguf: metadata key llama\.block_count is missing"):
+        lora.convert(made, tmp_path / "b.gguf", tmp_path / "few.gguf")
+    with pytest.raises(ModelError, match=r"few\.gguf: metadata key llama\.block_count is missing"):
+        merge(tmp_path / "few.gguf", made, tmp_path / "b.gguf")
+    assert not (tmp_path / "b.gguf").exists()

@@ -27,9 +27,10 @@ MUTANTS: list[Mutant] = [
     *of("safetensors.py", MODELS)(
         ("Tensor.same", "self.at + at, n", "self.at, n", "tensors that begin alike"),
     ),
-    *of("checkpoint.py", REFUSALS)(
+    *of("checkpoint.py", REFUSALS, VOCAB)(
         ("Checkpoint._weight_map", 'set(shard) & set("/\\\\:\\0")', "False", "shards outside the folder"),
         ("is_file", "if os.path.lexists(path):", "if False:", "what is no file"),
+        ("_unambiguous", "if value != found[key]:", "if False:", "a key with two values"),
         ("Checkpoint._read_all", "wanted.get(tensor.name) != path.name", "False", "tensors that the index lacks"),
         ("Checkpoint._read_all", "if name not in found:", "if False:", "tensors that a shard lacks"),
         ("Checkpoint.check_unchanged", "_stamp(path) != before", "False", "files that change"),
@@ -40,6 +41,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of("metadata.py", REFUSALS)(
         ("check", "Config.read(Keys(held, arch))", "pass", "models that would not load"),
+        ("check_name", "if not name.strip():", "if False:", "an empty name"),
     ),
     *of("mixed.py", MODELS)(
         ("apply", "importance=weights[c.name], ", "", "importances"),
@@ -53,6 +55,7 @@ MUTANTS: list[Mutant] = [
         ("_original", "h if key in h else p", "p", "the context before it was extended"),
         ("longrope", "math.sqrt(1 +", "math.sqrt(2 +", "the attention factor of longrope"),
         ("rope", "and not factors", "and False", "llama3 scaling of qwen2"),
+        ("rope", "if lost := sorted(p.config.keys() - PLAIN):", "if lost := []:", "a scaling without a kind"),
     ),
     *of("families/family.py", MODELS)(
         ("pairs_from_halves", "(heads, 2, -1)", "(heads, -1, 2)", "halves to pairs"),
@@ -84,7 +87,8 @@ MUTANTS: list[Mutant] = [
         ("formats", "if columns % BLOCK or", "if False and", "groups that cut blocks"),
         ("formats", "source.high - int(zeros.min())", "source.high - int(zeros.max())", "the range of numbers"),
         ("formats", "source.high <= 15", "source.high <= 255", "numbers of 8 bits as Q4_1"),
-        ("formats", "(normal | same).all()", "same.any()", "scales that fp16 does not hold"),
+        ("formats", "<= LARGEST) | same).all()", "<= LARGEST) | same).any()", "scales that fp16 does not hold"),
+        ("formats", "(least <= LARGEST).all()", "True", "minima that fp16 does not hold"),
         (
             "blocks",
             "q[..., :16] & 15 | (q[..., 16:] & 15) << 4",
@@ -119,6 +123,9 @@ MUTANTS: list[Mutant] = [
     *of("prequantized/modelopt.py", "prequantized")(
         ("sources", "if found != ALGORITHM:", "if False:", "other algorithms of ModelOpt"),
     ),
+    *of("prequantized/__init__.py", "prequantized")(
+        ("sources", "if tensor.dtype in FP8:", "if False:", "weights in FP8 without a scale"),
+    ),
     *of("prequantized/fp8.py", "prequantized")(
         ("FP8.floats", "rows // self._rows", "rows % 1", "blocks of rows"),
         ("FP8.__init__", "np.arange(columns) // block[1]", "np.arange(columns) * 0", "blocks of columns"),
@@ -137,6 +144,7 @@ MUTANTS: list[Mutant] = [
         ("chunks", "item.shape[0], start + step", "item.shape[0], start + step - 1", "rows of a chunk"),
         ("_Sums.add", "self.square += float(off @ off)", "pass", "the error of an import"),
         ("write", "checkpoint.check_unchanged()", "pass", "a checkpoint that changes"),
+        ("losses", "errors[i.name].rms > 2 * most", "False", "the warning of numbers too small for their type"),
     ),
     *of("naming.py", "naming")(
         ("parts", "while base and read", "while False and read", "versions at the end"),
@@ -172,16 +180,24 @@ MUTANTS: list[Mutant] = [
         ("roles", 'adds["bos"] = first in', 'adds["bos"] = first not in', "the token before a text"),
         ("more_ends", "if named and EOS not in keys:", "if False:", "an eos that runtimes know by its name"),
         ("roles", "listed[0] if token is None", "listed[-1] if token is None", "the first of several"),
+        ("roles", "if text not in places:", "if False:", "names that are no tokens"),
+        ("_ids", "len(kept) < len(listed) and", "False and", "ids that are no tokens"),
+        ("_ids", "type(entry) not in (int, list)", "False", "ids of another kind"),
+        ("_text", "if entry is not None and not", "if False and not", "names of another kind"),
+        ("more_ends", "if EOS not in keys | out and not", "if False and not", "a model that nothing ends"),
         ("more_ends", "if token in known.end_ids:", "if True:", "more ends of a generation"),
     ),
     *of("vocab/template.py", VOCAB)(
         ("templates", "if alone is not None:", "if False:", "a template in a file"),
+        ("keys", "notes += faults(found)", "pass", "templates that no chat works with"),
         ("keys", '"[^A-Za-z0-9]"', '"$^"', "names of templates"),
     ),
     *of("vocab/probe.py", VOCAB)(
         ("differences", "if wanted != made:", "if False:", "ids that differ"),
     ),
     *of("vocab/pieces.py", VOCAB)(
+        ("one_id", "if first != second:", "if False:", "two tokens with one id"),
+        ("replaced", "if not lost:", "if True:", "tokens that added ones take the place of"),
         ("Added.type", "self.special or looks_special(self.text)", "self.special", "tokens that look special"),
     ),
 ]

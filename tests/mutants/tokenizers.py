@@ -162,7 +162,7 @@ MUTANTS: list[Mutant] = [
         ("WPMTokenizer._defaults", "bos=101", "bos=102", "default ids"),
     ),
     *of("special tokens", "special.py", f"{ROOM}/test_bpe.py {ROOM}/test_spm.py {ROOM}/test_ugm.py {ROOM}/test_wpm.py",
-        f"{ROOM}/test_bpe_goldens.py")(
+        f"{ROOM}/test_bpe_goldens.py {ROOM}/test_bpe_hostile.py")(
         ("resolve_roles", '"fim_pad", "fim_rep", "fim_sep", "eos", "eot", "eom"', '"eos", "eot", "eom"',
          "fill-in-the-middle ends"),
         ("resolve_roles", "types[token] = CONTROL", "pass", "ends by name stay visible"),
@@ -184,6 +184,8 @@ MUTANTS: list[Mutant] = [
          "white space in front kept"),
         ("SpecialTokens._present", "data.find(prefix, at + 1)", "data.find(prefix, at + len(prefix))",
          "overlapping first bytes"),
+        ("SpecialTokens.__init__", "if len(text) > _LONG]", "if len(text) > _LONG + 1]",
+         "a length that nobody looks for"),
     ),
     *of("shared", "base.py", KINDS, f"{ROOM}/test_bpe_goldens.py")(
         ("Tokenizer.encode", "return out + self._after if add_special else out", "return out",

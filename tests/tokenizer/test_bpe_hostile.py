@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from edgeq import gguf
 from edgeq.errors import EdgeqError, TokenizerError
 from edgeq.tokenizer import from_gguf
 from edgeq.tokenizer.merges import Merger, guarded
+from edgeq.tokenizer.special import CONTROL, NORMAL
 from tests.tokenizer import bpe_cases
 from tests.tokenizer.bpe_cases import BYTES, vocabulary
 
@@ -151,3 +153,21 @@ def test_a_panic_of_the_library_becomes_our_error() -> None:
         guarded(panic)
     with pytest.raises(KeyboardInterrupt):
         guarded(lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+def test_a_huge_token_was_cut_out_at_every_place_that_begins_alike() -> None:
+    """That took the square of its length: hours for 1 MB."""
+    long, never = "x" * 300_000, "x" * 300_000 + "y"
+    t = from_gguf(vocabulary(long, never, token_type=[NORMAL] * 256 + [CONTROL] * 2))
+    started = time.perf_counter()
+    a, x = (BYTES.index(c) for c in "ax")
+    assert t.encode(f"a{long}x", add_special=False) == [a, 256, x]
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 63, 64, 65, 66])
+def test_tokens_of_every_length_are_found(n: int) -> None:
+    name = "<" * n
+    t = from_gguf(vocabulary(name, token_type=[NORMAL] * 256 + [CONTROL]))
+    assert t.encode(f"{name}a{name}{name}", add_special=False) == [256, BYTES.index("a"), 256, 256]
+    assert 256 not in t.encode(f"{name[1:]}a", add_special=False)

@@ -17,6 +17,7 @@ METHODS = {
     "gptq": "gptq", "awq": "awq", "bitsandbytes": "bnb", "compressed-tensors": "compressed", "fp8": "fp8",
     "fbgemm_fp8": "fp8", "modelopt": "modelopt",
 }  # fmt: skip
+FP8 = ("F8_E4M3", "F8_E5M2")
 SETTINGS_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}
 """Where the settings were before config.json held them."""
 
@@ -24,7 +25,8 @@ SETTINGS_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "h
 def sources(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> tuple[str, dict[str, Source]]:
     """The method ("" for none) and every quantized weight; their parts are removed from `tensors`.
 
-    Raises ModelError for a method or a packing that edgeq does not know, and for parts that do not fit together."""
+    Raises ModelError for a method or a packing that edgeq does not know, and for parts that are missing or do
+    not fit together."""
     found = settings(checkpoint)
     if found is None:
         return "", {}
@@ -37,7 +39,15 @@ def sources(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> tuple[str, di
             "Convert the model's unquantized checkpoint"
         )
     module = import_module(f"edgeq.convert.prequantized.{METHODS[method]}")
-    return method, module.sources(found, tensors)
+    weights: dict[str, Source] = module.sources(found, tensors)
+    for name, tensor in tensors.items():  # what no method took would count as floats
+        if tensor.dtype in FP8:
+            base = shown(name.removesuffix(".weight"))
+            raise ModelError(
+                f"tensor {base}.weight_scale (or weight_scale_inv) is missing; {shown(name)} is FP8 of a quantized "
+                "checkpoint and needs it. Fetch the checkpoint again"
+            )
+    return method, weights
 
 
 def settings(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -64,7 +64,10 @@ class FourBit:
             size = _number(state, "nested_blocksize", name)
             offset = state.get("nested_offset")
             if isinstance(offset, bool) or not isinstance(offset, (int, float)) or not abs(offset) <= LARGEST:
-                raise ModelError(f"tensor {shown(name)}: nested_offset of its quant_state is {shown(offset, 40)}")
+                raise ModelError(
+                    f"tensor {shown(name)}: nested_offset of its quant_state is {shown(offset, 40)}; expected a number "
+                    f"of a size up to {LARGEST:g}"
+                )
             outer = take(tensors, f"{name}.nested_absmax", ("F32",), (-(-blocks // size),))
             levels = take(tensors, f"{name}.nested_quant_map", ("F32",), (256,))
             parts += [outer, levels]
@@ -133,5 +136,8 @@ def _shape(state: dict[str, Any], name: str) -> tuple[int, ...]:
 def _number(state: dict[str, Any], key: str, name: str) -> int:
     value = state.get(key)
     if type(value) is not int or not 1 <= value <= MAX_SIZE:
-        raise ModelError(f"tensor {shown(name)}: {key} of its quant_state is {shown(value, 40)}")
+        raise ModelError(
+            f"tensor {shown(name)}: {key} of its quant_state is {shown(value, 40)}; expected a whole number from 1 to "
+            f"{MAX_SIZE}"
+        )
     return value

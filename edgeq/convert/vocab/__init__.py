@@ -25,7 +25,7 @@ def vocabulary(checkpoint: Checkpoint, n_vocab: int) -> tuple[dict[str, Value], 
     notes = list(pieces.notes)
     roles, framed = special.roles(checkpoint, settings, data, pieces, notes)
     keys |= {f"tokenizer.ggml.{name}": value for name, value in (roles | framed).items()}
-    keys |= template.keys(checkpoint, settings)
+    keys |= template.keys(checkpoint, settings, notes)
     keys |= special.more_ends(checkpoint, keys, n_vocab, notes)
     if data is not None:
         notes += probe.differences(checkpoint, data, keys)

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeq.convert.checkpoint import Checkpoint
 from edgeq.convert.vocab import pre
-from edgeq.convert.vocab.pieces import Pieces, added, padding, pairs, table, too_many
+from edgeq.convert.vocab.pieces import Pieces, added, padding, pairs, replaced, table, texts, too_many
 from edgeq.errors import shown
 from edgeq.tokenizer.special import NORMAL
 
@@ -28,7 +28,7 @@ def from_json(data: dict[str, Any], checkpoint: Checkpoint, settings: dict[str, 
             text, kind = padding(i)
         tokens.append(text)
         types.append(kind)
-    notes = too_many(own.keys() | more.keys(), n_vocab)
+    notes = too_many(own.keys() | more.keys(), n_vocab) + replaced(more.values(), texts(data), "tokenizer.json")
     normalizer = data.get("normalizer")
     kind_of = normalizer.get("type") if isinstance(normalizer, dict) else None
     if kind_of not in NORMALIZERS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from edgeq.errors import TokenizerError, shown
@@ -70,16 +70,28 @@ def looks_special(text: str) -> bool:
 
 def added(settings: dict[str, Any], data: dict[str, Any] | None) -> list[Added]:
     """Added tokens by tokenizer.json and by `added_tokens_decoder` of tokenizer_config.json, which wins, by id."""
-    found: dict[int, Added] = {}
+    listed: dict[int, Added] = {}
     for entry in _listed((data or {}).get("added_tokens", []), "tokenizer.json: added_tokens"):
-        _put(found, entry.get("id"), entry, "tokenizer.json: added_tokens")
+        _put(listed, entry.get("id"), entry, "tokenizer.json: added_tokens")
     decoder = settings.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict):
         raise TokenizerError("tokenizer_config.json: added_tokens_decoder is no JSON object")
+    configured: dict[int, Added] = {}
     for key, entry in decoder.items():
         number = int(key) if key.isdecimal() and len(key) < 10 else None
-        _put(found, number, entry, "tokenizer_config.json: added_tokens_decoder")
+        _put(configured, number, entry, "tokenizer_config.json: added_tokens_decoder")
+    found = listed | configured
     return [found[i] for i in sorted(found)]
+
+
+def replaced(tokens: Iterable[Added], before: Mapping[int, str], where: str) -> tuple[str, ...]:
+    """The note on tokens of `before` (id -> text), by the file `where`, that added ones take the place of."""
+    lost = [(a.id, before[a.id], a.text) for a in tokens if before.get(a.id, a.text) != a.text]
+    if not lost:
+        return ()
+    token, old, new = lost[0]
+    more = f", and {len(lost) - 1} more alike" if len(lost) > 1 else ""
+    return (f"token {token} of {where}, {shown(old, 60)!r}, gives way to the added token {shown(new, 60)!r}{more}",)
 
 
 def _listed(value: object, where: str) -> Iterator[dict[str, Any]]:
@@ -93,11 +105,20 @@ def _put(found: dict[int, Added], token: object, entry: object, where: str) -> N
     if type(token) is not int or not 0 <= token < MAX_TOKENS or not isinstance(text, str):
         raise TokenizerError(f"{where}: {shown(entry, 80)} with id {shown(token, 20)}; expected an id and a content")
     assert isinstance(entry, dict)
+    if token in found:
+        one_id(found[token].text, text, token, where)
     found[token] = Added(token, text, entry.get("special") is True)
 
 
+def one_id(first: str, second: str, token: int, where: str) -> None:
+    """Raises TokenizerError where two tokens have one id: only one of them could be kept."""
+    if first != second:
+        names = f"{shown(first, 60)!r} and {shown(second, 60)!r}"
+        raise TokenizerError(f"{where}: tokens {names} have one id, {token}; expected an id for each")
+
+
 def table(data: dict[str, Any]) -> dict[int, str]:
-    """Id -> token of a tokenizer.json's BPE model."""
+    """Id -> token of a tokenizer.json's BPE model. TokenizerError where two tokens have one id."""
     model = data.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         kind = shown(model.get("type"), 40) if isinstance(model, dict) else "none"
@@ -106,7 +127,15 @@ def table(data: dict[str, Any]) -> dict[int, str]:
     for text, token in model["vocab"].items():
         if type(token) is not int or not 0 <= token < MAX_TOKENS:
             raise TokenizerError(f"tokenizer.json: token {shown(text, 60)!r} has id {shown(token, 20)}")
-        out[token] = text
+        one_id(out.setdefault(token, text), text, token, "tokenizer.json")
+    return out
+
+
+def texts(data: dict[str, Any]) -> dict[int, str]:
+    """The same with its added tokens, which mostly are in the model too."""
+    out = table(data)
+    for entry in added({}, data):
+        one_id(out.setdefault(entry.id, entry.text), entry.text, entry.id, "tokenizer.json")
     return out
 
 

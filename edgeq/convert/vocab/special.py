@@ -9,9 +9,10 @@ from typing import Any
 
 from edgeq.convert.checkpoint import Checkpoint, model_config
 from edgeq.convert.vocab.pieces import Pieces, added
-from edgeq.errors import shown
+from edgeq.errors import TokenizerError, shown
 from edgeq.gguf import Value
 from edgeq.tokenizer import from_gguf
+from edgeq.tokenizer.special import END_NAMES
 
 KEYS = {
     "bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", "sep": "seperator_token_id",
@@ -19,16 +20,26 @@ KEYS = {
 }  # fmt: skip
 """Role → its key; the spelling of `sep` is the format's."""
 
+TOKENS = "tokenizer.ggml.tokens"
 EOS = f"tokenizer.ggml.{KEYS['eos']}"
 
 
 def roles(
     checkpoint: Checkpoint, settings: dict[str, Any], data: dict[str, Any] | None, pieces: Pieces, notes: list[str]
 ) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Ids of roles, and add_bos_token and add_eos_token, by the last part of their key."""
-    named = {role: text for role in KEYS if (text := _text(settings.get(f"{role}_token"))) is not None}
-    for name, text in _map(checkpoint.json("special_tokens_map.json") or {}):
-        named.setdefault(name, text)
+    """Ids of roles, and add_bos_token and add_eos_token, by the last part of their key. What names no token is noted;
+    TokenizerError for what is no name and no id."""
+    named: dict[str, str] = {}
+    said: dict[str, str] = {}  # text of a token -> where it was first named
+    for where, table in (
+        ("tokenizer_config.json", settings),
+        ("special_tokens_map.json", checkpoint.json("special_tokens_map.json") or {}),
+    ):
+        for role in KEYS:
+            what = f"{where}: {role}_token"
+            if (text := _text(table.get(f"{role}_token"), what)) is not None:
+                named.setdefault(role, text)
+                said.setdefault(text, what)
     first, last, byte_level = frame(data)
     adds: dict[str, bool] = {}
     if first is not None:
@@ -48,10 +59,16 @@ def roles(
     places = {text: i for i, text in reversed(list(enumerate(pieces.tokens)))} | {
         a.text: a.id for a in added(settings, data) if a.id < len(pieces.tokens)
     }
+    for text in (first, last):
+        if text is not None:
+            said.setdefault(text, "tokenizer.json: post_processor")
+    for text, what in said.items():
+        if text not in places:
+            notes.append(f"{what} {shown(text, 60)!r} is none of the {len(pieces.tokens)} tokens; left out")
     config = model_config(checkpoint.config)
     for role in KEYS:
         token = places.get(named[role]) if role in named else None
-        listed = _ids(config.get(f"{role}_token_id"), len(pieces.tokens))
+        listed = _ids(config, role, len(pieces.tokens), "config.json", notes)
         if token is not None or listed:
             ids[role] = listed[0] if token is None else token
         others = [i for i in listed if i != ids.get(role)]
@@ -82,10 +99,13 @@ def frame(data: dict[str, Any] | None) -> tuple[str | None, str | None, bool]:
 def more_ends(checkpoint: Checkpoint, keys: dict[str, Value], n_vocab: int, notes: list[str]) -> dict[str, Value]:
     """Keys for tokens that end a generation by generation_config.json or config.json, where runtimes would not know.
 
-    GGUF has room for two beside eos: eot and eom."""
+    GGUF has room for two beside eos: eot and eom. That nothing ends one is noted."""
     named: list[int] = []
-    for source in (checkpoint.json("generation_config.json") or {}, model_config(checkpoint.config)):
-        named += [i for i in _ids(source.get("eos_token_id"), n_vocab) if i not in named]
+    for where, source in (
+        ("generation_config.json", checkpoint.json("generation_config.json") or {}),
+        ("config.json", model_config(checkpoint.config)),
+    ):
+        named += [i for i in _ids(source, "eos", n_vocab, where, notes) if i not in named]
     out: dict[str, Value] = {}
     if named and EOS not in keys:  # also where runtimes know the token as an end by its name
         out[EOS] = Value("u32", named.pop(0))
@@ -98,26 +118,31 @@ def more_ends(checkpoint: Checkpoint, keys: dict[str, Value], n_vocab: int, note
             out[f"tokenizer.ggml.{free[0]}_token_id"] = Value("u32", token)
         else:
             notes.append(f"token {token} ends a generation too, and GGUF has no key left to say so")
+    if EOS not in keys | out and not set(keys[TOKENS].value) & set(END_NAMES):
+        notes.append("warning: no token ends a generation, by its role or its name: answers go on until a limit")
     return out
 
 
-def _ids(entry: object, n_vocab: int) -> list[int]:
-    """The ids of a role, given alone or as a list, as far as they are tokens."""
-    listed = entry if isinstance(entry, list) else [entry]
-    return [i for i in listed if type(i) is int and 0 <= i < n_vocab]
+def _ids(config: dict[str, Any], role: str, n_vocab: int, where: str, notes: list[str]) -> list[int]:
+    """The ids of a role, given alone or as a list, as far as they are tokens; others are noted, once."""
+    entry = config.get(f"{role}_token_id")
+    what = f"{where}: {role}_token_id"
+    if entry is not None and type(entry) not in (int, list):
+        raise TokenizerError(f"{what} is {shown(entry, 40)}; expected an id or a list of them")
+    listed = entry if isinstance(entry, list) else [] if entry is None else [entry]
+    kept = [i for i in listed if type(i) is int and 0 <= i < n_vocab]
+    note = f"{what} is {shown(entry, 80)}; ids are 0 to {n_vocab - 1}, what is none is left out"
+    if len(kept) < len(listed) and note not in notes:
+        notes.append(note)
+    return kept
 
 
-def _text(entry: object) -> str | None:
+def _text(entry: object, what: str) -> str | None:
     """The text of a token, given alone or as an object."""
-    if isinstance(entry, dict):
-        entry = entry.get("content")
-    return entry if isinstance(entry, str) and entry else None
-
-
-def _map(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for role in KEYS:
-        if (text := _text(table.get(f"{role}_token"))) is not None:
-            yield role, text
+    text = entry.get("content") if isinstance(entry, dict) else entry
+    if entry is not None and not isinstance(text, str):
+        raise TokenizerError(f"{what} is {shown(entry, 60)}; expected the text of a token")
+    return text if isinstance(text, str) and text else None
 
 
 def _steps(section: object) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgeq.convert.checkpoint import Checkpoint
-from edgeq.convert.vocab.pieces import Added, Pieces, added, padding, pairs, table, too_many
+from edgeq.convert.vocab.pieces import (
+    Added,
+    Pieces,
+    added,
+    one_id,
+    padding,
+    pairs,
+    replaced,
+    table,
+    texts,
+    too_many,
+)
 from edgeq.errors import FormatError, TokenizerError, shown
 from edgeq.record import Record
 from edgeq.tokenizer.special import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
@@ -67,13 +78,19 @@ def from_model(
     for token, (text, score, kind) in enumerate(model.pieces):
         # Pieces that are matched whole are matched in plain text, where spaces are spaces.
         vocabulary.put(token, text.replace("▁", " ") if kind == USER_DEFINED else text, score, kind)
+    named: dict[int, str] = {}
     for text, token in (checkpoint.json("added_tokens.json") or {}).items():
         if type(token) is not int or token < 0:
             raise TokenizerError(f"added_tokens.json: {shown(text, 60)!r} has id {shown(token, 20)}")
+        one_id(named.setdefault(token, text), text, token, "added_tokens.json")
         vocabulary.put(token, text, ADDED_SCORE, USER_DEFINED)
     configured = {a.id for a in added(settings, None)}
     vocabulary.add(a for a in added(settings, data) if a.id in configured or not model.keeps(a))
-    notes = ("tokenizer.model rewrites text before it cuts it; GGUF has no form for that",) if model.charsmap else ()
+    more = [*added(settings, data), *(Added(token, text, False) for token, text in named.items())]
+    pieces = {i: text for i, (text, _, kind) in enumerate(model.pieces) if kind in (NORMAL, BYTE)}
+    notes = replaced(more, pieces, "tokenizer.model")
+    if model.charsmap:
+        notes += ("tokenizer.model rewrites text before it cuts it; GGUF has no form for that",)
     prefix = settings.get("add_prefix_space")
     if not isinstance(prefix, bool):
         prefix = None if model.dummy_prefix else False
@@ -99,8 +116,9 @@ def from_json(data: dict[str, Any], settings: dict[str, Any], n_vocab: int) -> P
         kind = BYTE if _BYTE.fullmatch(text) else UNKNOWN if text == unknown else NORMAL
         made = kind == NORMAL and text in ranks
         vocabulary.put(token, text, -float(ranks[text]) if made else 0.0 if kind != NORMAL else -1e9, kind)
-    vocabulary.add(added(settings, data))
-    return vocabulary.finish(_prepends(data), ())
+    more = added(settings, data)
+    vocabulary.add(more)
+    return vocabulary.finish(_prepends(data), replaced(more, texts(data), "tokenizer.json"))
 
 
 class _Vocabulary:

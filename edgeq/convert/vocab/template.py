@@ -1,22 +1,25 @@
 """Chat templates of a checkpoint: chat_template.jinja with others beside it, or tokenizer_config.json, or
-chat_template.json of processors. Text is taken over as it is; nothing is rendered."""
+chat_template.json of processors. Text is taken over as it is; it is compiled to see whether that works,
+never rendered."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from edgeq.convert.checkpoint import Checkpoint
-from edgeq.errors import TokenizerError, shown
+from edgeq.errors import TemplateError, TokenizerError, shown
 from edgeq.gguf import Value
 
 KEY = "tokenizer.chat_template"
 MORE = "additional_chat_templates"
 
 
-def keys(checkpoint: Checkpoint, settings: dict[str, Any]) -> dict[str, Value]:
-    """The default template and the named ones as GGUF keys; none without a template."""
+def keys(checkpoint: Checkpoint, settings: dict[str, Any], notes: list[str]) -> dict[str, Value]:
+    """The default template and the named ones as GGUF keys; none without a template. One that is broken is noted."""
     found = templates(checkpoint, settings)
+    notes += faults(found)
     out = {}
     named = {re.sub("[^A-Za-z0-9]", "_", name): text for name, text in found.items() if name and name != "default"}
     if named:
@@ -25,6 +28,21 @@ def keys(checkpoint: Checkpoint, settings: dict[str, Any]) -> dict[str, Value]:
     if "default" in found:
         out[KEY] = Value("string", found["default"])
     return out
+
+
+def faults(found: dict[str, str]) -> Iterator[str]:
+    """Warnings of templates that no chat will work with."""
+    from edgeq.tokenizer import chat_engine
+    from edgeq.tokenizer.chat_input import MAX_TEMPLATE
+
+    for name, text in found.items():
+        try:
+            if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_TEMPLATE:
+                raise TemplateError(f"{size:,} bytes, more than the {MAX_TEMPLATE:,} that one may have")
+            chat_engine.compile_template(text)
+        except TemplateError as error:
+            which = "the chat template" if name == "default" else f"the chat template {shown(name, 60)!r}"
+            yield f"warning: no chat will work with {which} of the checkpoint: {shown(error, 300)}"
 
 
 def templates(checkpoint: Checkpoint, settings: dict[str, Any]) -> dict[str, str]:
